@@ -1,0 +1,3 @@
+"""LookRight: sequence labeling with decoders, layer by layer."""
+
+__version__ = "0.1.0"

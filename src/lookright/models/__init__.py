@@ -1,0 +1,1 @@
+"""Base models, heads, adapters, and the folders they are saved in."""

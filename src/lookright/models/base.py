@@ -1,0 +1,298 @@
+"""Loading the pretrained model that a tagger is made from: safely, under a plan, and probed."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from lookright.attention import PLAN_KEY, apply_plan, check_plan, is_encoder
+from lookright.errors import MissingExtraError, ModelFolderError, PlanError, RecipeError, UnsupportedModelError
+from lookright.plan import MaskPlan, PlanSpec
+
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+HUB_PATTERNS: Final = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+SAMPLED_BLOCKS: Final = 256
+BLOCK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """Where a base came from, so that an adapter can refuse any other.
+
+    Attributes:
+        name: the folder or hub name that was asked for.
+        revision: the hub commit, where there is one.
+        fingerprint: hash of its weights, see `fingerprint`.
+    """
+
+    name: str
+    revision: str | None
+    fingerprint: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base.
+
+    Attributes:
+        backbone: the bare model (no language-model head), the plan installed and probed.
+        tokenizer: its tokenizer.
+        plan: the plan; none for an encoder, which looks both ways already.
+        source: where it came from.
+    """
+
+    backbone: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    plan: MaskPlan | None
+    source: BaseSource
+
+
+def default_plan(n_layers: int) -> MaskPlan:
+    """The plan of a user who names none: the upper half of the layers unmasked."""
+    return MaskPlan.parse("01" if n_layers > 1 else "1", n_layers)
+
+
+def resolve_folder(name: str | Path, *, revision: str | None = None, trust_remote_code: bool = False) -> Path:
+    """The local folder of a model: the folder itself, or a download of a hub repository's safe files.
+
+    Raises:
+        ModelFolderError: there is no such folder and no such repository within reach.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelFolderError(f"{name} is a file; expected a model folder (with config.json and *.safetensors)")
+    if path.is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") > 1:
+        raise ModelFolderError(f"{name}: no such folder; expected a model folder or the name of a model on a hub")
+    from huggingface_hub import snapshot_download
+
+    patterns = [*HUB_PATTERNS, "*.py"] if trust_remote_code else list(HUB_PATTERNS)
+    try:
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises many kinds, all of which mean that the model is out of reach
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelFolderError(
+            f"{name}: no such folder, and no such model within reach of the hub ({reason}); "
+            "give a local folder, or check the name and the connection"
+        ) from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, sorted.
+
+    Raises:
+        ModelFolderError: there are none; pickles are named and never opened.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if files:
+        return files
+    pickles = sorted(str(p.name) for pattern in PICKLES for p in folder.glob(pattern))
+    if pickles:
+        raise ModelFolderError(
+            f"{folder} holds its weights as a pickle ({pickles[0]}), which can run code when opened and is never "
+            "loaded; expected *.safetensors: convert it once with model.save_pretrained of transformers"
+        )
+    raise ModelFolderError(f"{folder} holds no weights; expected *.safetensors beside config.json")
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of the weights in a folder: of every byte up to 256 MB a file, of 256 blocks of 1 MB spread over a larger one.
+
+    The sampled blocks include the header, with every tensor's name, shape and place, and the last block.
+    """
+    digest = hashlib.sha256()
+    for file in weight_files(folder):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size};".encode())
+        with file.open("rb") as stream:
+            if size <= SAMPLED_BLOCKS * BLOCK_BYTES:
+                while block := stream.read(BLOCK_BYTES):
+                    digest.update(block)
+            else:
+                for index in range(SAMPLED_BLOCKS):
+                    stream.seek(index * (size - BLOCK_BYTES) // (SAMPLED_BLOCKS - 1))
+                    digest.update(stream.read(BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def load_config(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """The configuration in a folder.
+
+    Raises:
+        ModelFolderError: it is missing, cannot be read, or is an adapter's.
+        UnsupportedModelError: transformers does not know its kind.
+    """
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ModelFolderError(
+                f"{folder} holds a PEFT adapter without its base; merge it into its base first (merge_and_unload), "
+                "save that, and give the merged folder"
+            )
+        raise ModelFolderError(f"{folder} has no config.json; expected a Hugging Face model folder")
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelFolderError(f"{folder / 'config.json'} is not JSON ({error})") from error
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (ValueError, KeyError, OSError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsupportedModelError(f"{folder}: transformers cannot read this model's config.json: {reason}") from error
+
+
+def resolve_dtype(dtype: str, config: PreTrainedConfig) -> torch.dtype:
+    """The dtype of a name; `auto` is the one that the weights were saved in."""
+    if dtype == "auto":
+        saved = getattr(config.get_text_config(), "dtype", None)
+        return saved if isinstance(saved, torch.dtype) else torch.float32
+    if dtype not in DTYPES:
+        raise RecipeError(f"dtype is {dtype!r}; expected auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder.
+
+    Raises:
+        ModelFolderError: there is none that can be read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # readers of many formats fail in many ways; all mean the same to the user
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelFolderError(f"{folder} has no tokenizer that can be read ({reason})") from error
+
+
+def quantization_config(quantization: str | None, dtype: torch.dtype) -> Any:
+    """What `from_pretrained` takes for 4-bit weights (QLoRA, arXiv 2305.14314: NF4, double quantisation), or none."""
+    if quantization is None:
+        return None
+    if quantization != "4bit":
+        raise RecipeError(f"quantization is {quantization!r}; expected 4bit or none")
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("bitsandbytes", "qlora", "4-bit training") from error
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def choose_plan(config: PreTrainedConfig, plan: PlanSpec | None) -> MaskPlan | None:
+    """The plan for a base: the one asked for, else the one that it carries, else the default; none for an encoder.
+
+    Raises:
+        UnsupportedModelError: a plan was asked of an encoder.
+    """
+    if is_encoder(config):
+        if plan is not None:
+            raise UnsupportedModelError(
+                f"{config.model_type} is an encoder: each of its layers already sees the whole sentence, so there is "
+                f"no causal mask for the plan {str(plan)!r} to remove; leave the plan out"
+            )
+        return None
+    text = config.get_text_config()
+    n_layers = getattr(text, "num_hidden_layers", None)
+    if not isinstance(n_layers, int):
+        raise PlanError(f"{config.model_type}: its config does not say how many layers it has")
+    if plan is None:
+        carried = getattr(text, PLAN_KEY, None)
+        return default_plan(n_layers) if carried is None else MaskPlan.parse(carried, n_layers)
+    return MaskPlan.parse(plan, n_layers)
+
+
+def install_plan(backbone: PreTrainedModel, plan: MaskPlan | None, backend: str, *, check: bool = True) -> None:
+    """Put a plan into a decoder and probe it; nothing to do for an encoder.
+
+    Raises:
+        PlanNotHeldError: the probe measured something else than the plan.
+    """
+    if plan is None:
+        return
+    backbone.config.get_text_config().use_cache = False  # a cache would make transformers ignore packing
+    apply_plan(backbone, plan, backend)
+    if check:
+        check_plan(backbone)
+
+
+def load_base(
+    name: str | Path,
+    *,
+    plan: PlanSpec | None = None,
+    backend: str = "auto",
+    dtype: str = "float32",
+    quantization: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    check: bool = True,
+) -> Base:
+    """Load a base under a plan.
+
+    Args:
+        name: a local folder, or the name of a model on the hub.
+        plan: any form that `MaskPlan.parse` reads; none takes the plan that the base carries, else the default.
+        backend: `auto`, `sdpa` or `eager`.
+        dtype: of the weights: `float32`, `bfloat16`, `float16`, or `auto` for the one they were saved in.
+        quantization: `4bit` (CUDA, extra `qlora`), or none.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: let transformers run the Python code in the folder.
+        check: probe the plan (see `lookright.attention.check_plan`).
+
+    Raises:
+        ModelFolderError: no such folder, no weights, a pickle instead of safetensors.
+        UnsupportedModelError: an architecture that cannot carry the plan.
+        PlanNotHeldError: the probe measured something else than the plan.
+    """
+    folder = resolve_folder(name, revision=revision, trust_remote_code=trust_remote_code)
+    config = load_config(folder, trust_remote_code=trust_remote_code)
+    chosen = choose_plan(config, plan)
+    weight_files(folder)
+    torch_dtype = resolve_dtype(dtype, config)
+    kwargs: dict[str, Any] = {"config": config, "dtype": torch_dtype, "use_safetensors": True}
+    if (quantized := quantization_config(quantization, torch_dtype)) is not None:
+        kwargs["quantization_config"] = quantized
+    model_class = AutoModel._model_mapping.get(type(config), None)
+    if inspect.isclass(model_class) and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
+        kwargs["add_pooling_layer"] = False  # a pooler that nothing trains breaks multi-process training
+    try:
+        backbone = AutoModel.from_pretrained(folder, trust_remote_code=trust_remote_code, **kwargs)
+    except (ValueError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelFolderError(f"{folder}: the weights cannot be loaded: {reason}") from error
+    install_plan(backbone, chosen, backend, check=check)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    source = BaseSource(str(name), getattr(config, "_commit_hash", None) or revision, fingerprint(folder))
+    return Base(backbone, tokenizer, chosen, source)
+
+
+def build_settings_window(config: PreTrainedConfig, longest: int) -> int:
+    """The window in sub-words: `longest`, or what the base takes where that is less."""
+    text = config.get_text_config()
+    limits = [getattr(text, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    takes = min(known) if known else longest
+    if config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+        takes -= 2  # their positions start after the padding index
+    return min(longest, takes)

@@ -1,0 +1,447 @@
+"""Folders of taggers: written so that a kill at any moment leaves a whole one, read back and compared, refused when odd.
+
+A folder holds `config.json` (our own `model_type`, the settings, the backbone's configuration with the plan), the
+tokenizer, and either `model*.safetensors` (backbone and head) or `adapter/` and `head.safetensors` beside the name and
+fingerprint of the base. The adapter's files carry names of our own, so that no other library takes them for an adapter
+of a causal model.
+
+Saving writes everything to `.saving/` inside the folder, reads it back, marks it ready, and only then moves the files
+into place. A kill before the mark leaves the old files; a kill after it is completed by whoever opens the folder next.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
+from transformers.initialization import no_init_weights
+
+from lookright.attention import current_plan
+from lookright.errors import ModelFolderError, OutputError
+from lookright.models.base import (
+    Base,
+    BaseSource,
+    install_plan,
+    load_base,
+    load_tokenizer,
+    resolve_dtype,
+    resolve_folder,
+    weight_files,
+)
+from lookright.models.lora import LoraSettings, add_lora, has_lora, load_lora_state, lora_state, merge_lora
+from lookright.models.settings import TaggerSettings
+from lookright.models.tagger_model import MODEL_TYPE, LookRightConfig, LookRightForTokenClassification
+
+STAGING: Final = ".saving"
+READY: Final = "READY"
+ADAPTER_FOLDER: Final = "adapter"
+ADAPTER_FILE: Final = "lookright_adapter.safetensors"
+ADAPTER_PREFIX: Final = "lookright.adapter."
+HEAD_FILE: Final = "head.safetensors"
+HEAD_PREFIX: Final = "lookright.head."
+WEIGHT_PATTERN: Final = "model{suffix}.safetensors"
+
+
+@dataclass(frozen=True)
+class LoadedTagger:
+    """What `load_tagger` found in a folder."""
+
+    model: LookRightForTokenClassification
+    tokenizer: PreTrainedTokenizerBase
+    settings: TaggerSettings
+
+
+def build_tagger(
+    base: Base, settings: TaggerSettings, lora: LoraSettings | None = None
+) -> LookRightForTokenClassification:
+    """A tagger with a fresh head on a base, and fresh adapters where `lora` is given."""
+    if lora is not None:
+        add_lora(base.backbone, lora)
+    config = LookRightConfig(
+        base_config=base.backbone.config.to_dict(),
+        settings=settings.to_dict(),
+        adapter=None if lora is None else lora.to_dict(),
+        base=base.source.to_dict(),
+    )
+    return LookRightForTokenClassification(config, base.backbone, settings)
+
+
+def is_tagger_folder(folder: str | Path) -> bool:
+    """Whether a local folder holds a saved tagger."""
+    folder = Path(folder)
+    if (folder / STAGING / READY).is_file():
+        finish_saving(folder)
+    try:
+        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return False
+    return isinstance(data, dict) and data.get("model_type") == MODEL_TYPE
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a full disk and missing rights into one clear line."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        code = error.errno if isinstance(error, OSError) else None
+        if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
+            raise OutputError(f"{folder}: the disk is full; nothing there was changed") from error
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        raise OutputError(f"{folder}: cannot be written: {reason}") from error
+
+
+def claim(folder: Path) -> None:
+    """Make an output folder, or refuse one that holds something else.
+
+    Raises:
+        OutputError: the path is a file, or a folder with files in it that is not a tagger or a run of ours.
+    """
+    if folder.is_file():
+        raise OutputError(f"{folder} is a file; expected a folder to write to")
+    ours = {STAGING, "checkpoints", "log.jsonl", "run.json", "recipe.toml"}
+    if folder.is_dir() and not is_tagger_folder(folder):
+        others = sorted(p.name for p in folder.iterdir() if p.name not in ours)
+        if others:
+            raise OutputError(
+                f"{folder} holds something else ({others[0]}); give a new folder, or an empty one, or a saved tagger"
+            )
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def save_tagger(
+    folder: str | Path,
+    model: LookRightForTokenClassification,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    extra_files: Mapping[str, str] | None = None,
+) -> Path:
+    """Save a tagger, read every tensor back, and only then replace what was in the folder.
+
+    Args:
+        folder: a new, an empty, or a tagger's folder.
+        model: with adapters in it, the adapter and the head are saved beside the base's name and fingerprint; without,
+            the whole backbone.
+        tokenizer: the base's tokenizer.
+        extra_files: texts by file name, such as the model card `README.md`.
+
+    Raises:
+        OutputError: the folder holds something else, or the disk is full; what was there stays as it was.
+    """
+    folder = Path(folder)
+    claim(folder)
+    stage = folder / STAGING
+    with writing(folder):
+        shutil.rmtree(stage, ignore_errors=True)
+        try:
+            stage.mkdir()
+            write_model(stage, model)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(stage)
+            for name, text in (extra_files or {}).items():
+                (stage / name).write_text(text, encoding="utf-8")
+            compare_tensors(stage, model)
+            names = sorted(p.name for p in stage.iterdir())
+            for path in stage.rglob("*"):
+                if path.is_file():
+                    sync(path)
+            (stage / READY).write_text(json.dumps(names), encoding="utf-8")
+            sync(stage / READY)
+        except BaseException:
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+        finish_saving(folder)
+    return folder
+
+
+def write_model(folder: Path, model: LookRightForTokenClassification) -> None:
+    """Write configuration and weights, not atomically."""
+    adapted = has_lora(model.backbone)
+    adapter = model.config.adapter
+    config = LookRightConfig(
+        base_config=portable_config(model),
+        settings=model.settings.to_dict(),
+        adapter=adapter if adapted else None,
+        base=model.config.base,
+        architectures=[type(model).__name__],
+        dtype=str(next(iter(model.backbone.parameters())).dtype).removeprefix("torch."),
+    )
+    config.save_pretrained(folder)
+    if adapted:
+        (folder / ADAPTER_FOLDER).mkdir()
+        save_file(prefixed(lora_state(model.backbone), ADAPTER_PREFIX), folder / ADAPTER_FOLDER / ADAPTER_FILE)
+        save_file(prefixed(model.score.state_dict(), HEAD_PREFIX), folder / HEAD_FILE)
+    else:
+        save_torch_state_dict(whole_state(model), str(folder), filename_pattern=WEIGHT_PATTERN)
+
+
+def portable_config(model: LookRightForTokenClassification) -> dict[str, Any]:
+    """The backbone's configuration without what belongs to this machine or this process."""
+    data: dict[str, Any] = model.backbone.config.to_dict()
+    for key in ("_name_or_path", "quantization_config", "_attn_implementation", "attn_implementation"):
+        data.pop(key, None)
+    return data
+
+
+def whole_state(model: LookRightForTokenClassification) -> dict[str, Tensor]:
+    """Backbone and head by name, contiguous."""
+    return {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def prefixed(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The same tensors under names of our own, on the CPU."""
+    return {prefix + name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def read_prefixed(path: Path, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a file that `prefixed` named.
+
+    Raises:
+        ModelFolderError: the file is missing, cannot be read, or has other names.
+    """
+    if not path.is_file():
+        raise ModelFolderError(f"{path} is missing: the folder is incomplete")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelFolderError(f"{path} is not a whole safetensors file ({error})") from error
+    if odd := next((name for name in state if not name.startswith(prefix)), None):
+        raise ModelFolderError(f"{path} holds the tensor {odd!r}, which is none of ours")
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+
+
+def compare_tensors(folder: Path, model: LookRightForTokenClassification) -> None:
+    """Read what was written and compare it with the model, tensor by tensor.
+
+    Raises:
+        OutputError: a tensor is missing or differs.
+    """
+    if has_lora(model.backbone):
+        expected = {
+            **prefixed(lora_state(model.backbone), ADAPTER_PREFIX),
+            **prefixed(model.score.state_dict(), HEAD_PREFIX),
+        }
+        files = [folder / ADAPTER_FOLDER / ADAPTER_FILE, folder / HEAD_FILE]
+    else:
+        expected = whole_state(model)
+        files = weight_files(folder)
+    seen: dict[int, str] = {}
+    written: set[str] = set()
+    for file in files:
+        with safe_open(file, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118 (not a dictionary)
+                written.add(name)
+                if name not in expected or not torch.equal(stored.get_tensor(name), expected[name].cpu()):
+                    raise OutputError(f"{file}: the tensor {name!r} was not written as it is in memory")
+    for name, tensor in expected.items():  # tensors that share memory are written once
+        if name in written:
+            seen[tensor.data_ptr()] = name
+    lost = [n for n, t in expected.items() if n not in written and t.data_ptr() not in seen and t.numel()]
+    if lost:
+        raise OutputError(f"{folder}: the tensor {lost[0]!r} was not written")
+
+
+def sync(path: Path) -> None:
+    """Make sure that a file has reached the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def finish_saving(folder: Path) -> None:
+    """Move a staged save that is marked ready into place; safe to repeat after a kill at any point."""
+    stage = folder / STAGING
+    names: list[str] = json.loads((stage / READY).read_text(encoding="utf-8"))
+    if any(Path(name).name != name or name in ("..", ".") for name in names):
+        raise ModelFolderError(f"{stage / READY} names a path outside the folder")
+    for old in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]:
+        if old.name not in names:
+            old.unlink()
+    if ADAPTER_FOLDER not in names:
+        shutil.rmtree(folder / ADAPTER_FOLDER, ignore_errors=True)
+    for name in names:
+        source, target = stage / name, folder / name
+        if not source.exists():
+            continue  # moved before the kill
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+        source.replace(target)
+    (stage / READY).unlink()
+    shutil.rmtree(stage, ignore_errors=True)
+
+
+def read_config(folder: Path) -> LookRightConfig:
+    """The configuration of a saved tagger, checked.
+
+    Raises:
+        ModelFolderError: it is not a tagger's, or damaged.
+    """
+    if (folder / STAGING / READY).is_file():
+        finish_saving(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelFolderError(f"{folder} has no config.json; expected a folder that lookright saved")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelFolderError(f"{path} is not JSON ({error})") from error
+    if not isinstance(data, dict) or data.get("model_type") != MODEL_TYPE:
+        kind = data.get("model_type") if isinstance(data, dict) else None
+        raise ModelFolderError(
+            f"{folder} is not a tagger but a model of the kind {kind!r}; train one from it with "
+            f"`lookright train --base {folder} ...`"
+        )
+    if not isinstance(data.get("base_config"), dict) or not isinstance(data.get("settings"), dict):
+        raise ModelFolderError(f"{path} lacks the backbone's configuration or the tagger's settings")
+    return LookRightConfig.from_dict(data)
+
+
+def load_tagger(
+    name: str | Path,
+    *,
+    backend: str = "auto",
+    dtype: str = "auto",
+    merge: bool = True,
+    base: str | Path | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    check: bool = True,
+) -> LoadedTagger:
+    """Read a saved tagger; its plan is installed and probed.
+
+    Args:
+        name: a local folder, or a repository on the hub.
+        backend: `auto`, `sdpa` or `eager`.
+        dtype: of the backbone; `auto` is the one that it was saved in.
+        merge: add an adapter to the weights, for prediction; otherwise it stays apart, for training.
+        base: where the base of an adapter is, if it is not where it was.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: let transformers run the base's Python code.
+        check: probe the plan.
+
+    Raises:
+        ModelFolderError: the folder is not a tagger's, incomplete, or its adapter belongs to another base.
+        PlanNotHeldError: the probe measured something else than the plan.
+    """
+    folder = resolve_folder(name, revision=revision)
+    config = read_config(folder)
+    settings = TaggerSettings.from_dict(config.settings)
+    tokenizer = load_tokenizer(folder)
+    if config.adapter is None:
+        model = load_whole(folder, config, settings, dtype=dtype, trust_remote_code=trust_remote_code)
+        plan = current_plan(model.backbone)
+        install_plan(model.backbone, plan, backend, check=check)
+    else:
+        model = load_adapter(
+            folder, config, settings, base=base, backend=backend, dtype=dtype, merge=merge,
+            trust_remote_code=trust_remote_code, check=check,
+        )  # fmt: skip
+    model.eval()
+    return LoadedTagger(model, tokenizer, settings)
+
+
+def load_whole(
+    folder: Path, config: LookRightConfig, settings: TaggerSettings, *, dtype: str, trust_remote_code: bool
+) -> LookRightForTokenClassification:
+    """Backbone and head from `model*.safetensors`."""
+    try:
+        base_config = AutoConfig.for_model(**config.base_config)
+    except (ValueError, KeyError) as error:
+        kind = config.base_config.get("model_type")
+        raise ModelFolderError(
+            f"{folder}: this version of transformers does not know the model type {kind!r}"
+        ) from error
+    files = weight_files(folder)
+    saved = str(config.dtype or "float32").removeprefix("torch.")
+    wanted = resolve_dtype(saved if dtype == "auto" else dtype, base_config)
+    with no_init_weights():  # every tensor is read from the files, or the folder is refused
+        backbone = AutoModel.from_config(base_config, dtype=wanted, trust_remote_code=trust_remote_code)
+    model = LookRightForTokenClassification(config, backbone, settings)
+    missing = set(model.state_dict())
+    for file in files:
+        try:
+            state = load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise ModelFolderError(f"{file} is not a whole safetensors file ({error})") from error
+        try:
+            odd = model.load_state_dict(state, strict=False).unexpected_keys
+        except RuntimeError as error:
+            raise ModelFolderError(f"{file} does not fit config.json: {str(error).splitlines()[-1].strip()}") from error
+        if odd:
+            raise ModelFolderError(f"{file} holds the tensor {odd[0]!r}, which this model does not have")
+        missing -= set(state)
+    loaded = {model.state_dict()[name].data_ptr() for name in set(model.state_dict()) - missing}
+    lost = sorted(name for name in missing if model.state_dict()[name].data_ptr() not in loaded)
+    if lost:
+        raise ModelFolderError(f"{folder}: the tensor {lost[0]!r} is in none of its safetensors files")
+    return model
+
+
+def load_adapter(
+    folder: Path,
+    config: LookRightConfig,
+    settings: TaggerSettings,
+    *,
+    base: str | Path | None,
+    backend: str,
+    dtype: str,
+    merge: bool,
+    trust_remote_code: bool,
+    check: bool,
+) -> LookRightForTokenClassification:
+    """Base, adapter and head."""
+    plan = config.base_config.get("lookright_right_contexts")
+    source = BaseSource(**config.base)
+    loaded = load_base(
+        base or source.name, plan=plan, backend=backend, dtype=str(config.dtype) if dtype == "auto" else dtype,
+        revision=None if base else source.revision, trust_remote_code=trust_remote_code, check=False,
+    )  # fmt: skip
+    if loaded.source.fingerprint != source.fingerprint:
+        raise ModelFolderError(
+            f"{folder} holds an adapter for the base {source.name} with the weights {source.fingerprint[:12]}, but "
+            f"{base or source.name} has the weights {loaded.source.fingerprint[:12]}: an adapter fits one base only"
+        )
+    lora = LoraSettings.from_dict(config.adapter)
+    model = build_tagger(loaded, settings, lora)
+    load_lora_state(model.backbone, read_prefixed(folder / ADAPTER_FOLDER / ADAPTER_FILE, ADAPTER_PREFIX))
+    head = read_prefixed(folder / HEAD_FILE, HEAD_PREFIX)
+    try:
+        model.score.load_state_dict(head)
+    except RuntimeError as error:
+        raise ModelFolderError(
+            f"{folder / HEAD_FILE} does not fit the labels: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    if merge:
+        merge_lora(model.backbone)
+    install_plan(model.backbone, loaded.plan, backend, check=check)
+    return model
+
+
+@torch.inference_mode()
+def largest_difference(
+    one: LookRightForTokenClassification, other: LookRightForTokenClassification, *, length: int = 12, rows: int = 3
+) -> float:
+    """The largest difference between the logits of two models on the same random rows, as a share of the largest logit."""
+    vocab = one.get_input_embeddings().num_embeddings
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, vocab, (rows, length), generator=generator)
+    logits = []
+    for model in (one, other):
+        training = model.training
+        model.eval()
+        logits.append(model(ids.to(model.score.weight.device)).logits.float().cpu())
+        model.train(training)
+    return float((logits[0] - logits[1]).abs().max() / logits[0].abs().max().clamp_min(1e-6))

@@ -1,0 +1,87 @@
+"""From the stream of a reader to a data set: the scheme is found, ill-formed tags are listed, notes are gathered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from lookright.data.sentence import Dataset, Note, Place, Sentence
+from lookright.tags import Scheme, detect_scheme, ill_formed, repair
+
+log: Final = logging.getLogger("lookright.data")
+
+
+class Read(NamedTuple):
+    """What a reader yields: a sentence, whether it begins a document, and the line of each of its words (if known)."""
+
+    sentence: Sentence
+    starts_document: bool = False
+    lines: Sequence[int] | None = None
+
+
+def collect(
+    stream: Iterable[Read],
+    *,
+    path: str | None,
+    scheme: Scheme | str = "auto",
+    repair_tags: bool = False,
+    notes: Sequence[Note] = (),
+) -> Dataset:
+    """Put a reader's stream together as a data set.
+
+    Args:
+        stream: sentences in order.
+        path: the name that the data set goes by.
+        scheme: a scheme or its name; "auto" finds it from the tags and says so in a note.
+        repair_tags: whether ill-formed tags are repaired (they are listed in a note either way).
+        notes: what the reader has to say itself.
+
+    Raises:
+        SchemeError: for the name of a scheme that does not exist.
+    """
+    wanted = None if scheme == "auto" else Scheme.parse(scheme)
+    reads = list(stream)
+    starts = [index for index, read in enumerate(reads) if read.starts_document or index == 0]
+    sentences = [read.sentence for read in reads]
+    found = list(notes)
+    if any(sentence.tags is not None for sentence in sentences):
+        wanted, note = _scheme(sentences, wanted)
+        found.append(note)
+        ill = _ill_formed(reads, wanted, repaired=repair_tags)
+        if ill is not None:
+            found.append(ill)
+            if repair_tags:
+                sentences = [_repaired(sentence, wanted) for sentence in sentences]
+    for note in found:
+        serious = note.kind not in ("scheme", "columns")
+        log.log(logging.WARNING if serious else logging.INFO, "%s: %s", path, note.message)
+    return Dataset(tuple(sentences), tuple(starts), path=path, scheme=wanted, notes=tuple(found))
+
+
+def _scheme(sentences: Sequence[Sentence], given: Scheme | None) -> tuple[Scheme, Note]:
+    if given is not None:
+        return given, Note("scheme", f"scheme {given.value}, as given")
+    detection = detect_scheme(sentence.tags for sentence in sentences if sentence.tags is not None)
+    sure = "" if detection.certain else "; not certain, so give it (scheme=...) if it is another"
+    return detection.scheme, Note(
+        "scheme", f"scheme {detection.scheme.value}, found from the tags: {detection.reason}{sure}"
+    )
+
+
+def _ill_formed(reads: Sequence[Read], scheme: Scheme, *, repaired: bool) -> Note | None:
+    places = []
+    for sentence, _, lines in reads:
+        for problem in ill_formed(sentence.tags or (), scheme):
+            line = sentence.line if lines is None else lines[problem.index]
+            text = f"{problem.tag} on {sentence.words[problem.index]!r}: {problem.reason}"
+            places.append(Place(sentence.path, line, text))
+    if not places:
+        return None
+    done = "repaired" if repaired else "left as they are (repair=True repairs them)"
+    message = f"{len(places)} tags are ill-formed in scheme {scheme.value}, {done}; the first is {places[0]}"
+    return Note("ill-formed", message, len(places), tuple(places))
+
+
+def _repaired(sentence: Sentence, scheme: Scheme) -> Sentence:
+    return sentence if sentence.tags is None else sentence.with_tags(repair(sentence.tags, scheme))

@@ -1,0 +1,147 @@
+r"""Lines of text files in and text files out, with clear errors for what is not a text file.
+
+Only "\n" ends a line, never the other characters that Unicode counts as line ends: words may hold them. One "\r" before
+it is dropped (Windows files), as is a byte order mark at the top. A file packed by gzip is unpacked on the way.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, Final, TextIO, cast
+
+from lookright.errors import DataError, OutputError
+
+STDIN: Final = "-"
+STDIN_NAME: Final = "<stdin>"
+MAX_LINE_BYTES: Final = 256 * 2**20
+"""A longer line is refused, so that a file without line ends cannot fill the memory."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
+_GZIP: Final = b"\x1f\x8b"
+
+
+def name_of(path: str | Path) -> str:
+    """How messages call this input."""
+    return STDIN_NAME if str(path) == STDIN else str(path)
+
+
+def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Yield `(line number from 1, line without its end)` of a UTF-8 text file; `-` is standard input.
+
+    Raises:
+        DataError: missing file, directory, no permission, empty, binary, not UTF-8 (with the byte), a line too long.
+    """
+    name = name_of(path)
+    try:
+        with _open(path, name) as handle:
+            yield from _decoded(handle, name)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"a damaged gzip file ({error}); expected a whole one", path=name) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", path=name) from None
+
+
+@contextmanager
+def _open(path: str | Path, name: str) -> Iterator[IO[bytes]]:
+    with ExitStack() as stack:
+        if str(path) == STDIN:
+            raw = cast("BufferedReader", sys.stdin.buffer)  # not ours to close
+        else:
+            raw = stack.enter_context(_open_file(Path(path), name))
+        if raw.peek(2)[:2] == _GZIP:
+            yield cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw)))
+        else:
+            yield raw
+
+
+def _open_file(file: Path, name: str) -> BufferedReader:
+    try:
+        if file.is_dir():
+            raise DataError("this is a directory, expected a file", path=name)
+        return file.open("rb")
+    except FileNotFoundError:
+        raise DataError("no such file", path=name) from None
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"not a file name: {error}", path=name) from None  # a NUL in it
+
+
+def _decoded(handle: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+    number = 0
+    at = 0  # bytes before this line
+    while raw := handle.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(raw) > MAX_LINE_BYTES:
+            raise DataError(
+                f"a line of more than {MAX_LINE_BYTES // 2**20} MiB: expected one word or one record per line",
+                path=name,
+                line=number,
+            )
+        if number == 1 and raw.startswith(_UTF16_BOMS):
+            raise DataError("UTF-16 text, expected UTF-8: iconv -f UTF-16 -t UTF-8 converts it", path=name, line=1)
+        if b"\0" in raw:
+            raise DataError(f"a NUL at byte {at + raw.index(0)}: a binary file, expected text", path=name, line=number)
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"not UTF-8 at byte {at + error.start} (byte {error.start} of the line is 0x{raw[error.start]:02x}): "
+                "expected UTF-8 text; iconv -f LATIN1 -t UTF-8 converts a Latin-1 file",
+                path=name,
+                line=number,
+            ) from None
+        if number == 1 and raw.startswith(_BOM):
+            line = line[1:]
+        at += len(raw)
+        yield number, line.removesuffix("\n").removesuffix("\r")
+    if not at:
+        raise DataError("the file is empty", path=name)
+
+
+@contextmanager
+def text_target(target: str | Path | TextIO) -> Iterator[TextIO]:
+    """An open UTF-8 text file to write to: a name, "-" for standard output, or a file that is open already.
+
+    A named file appears whole or not at all: it is written beside its place and then renamed. A name that ends in
+    `.gz` is packed.
+
+    Raises:
+        OutputError: when the place cannot be written.
+    """
+    if not isinstance(target, str | Path):
+        yield target
+    elif str(target) == STDIN:
+        yield sys.stdout
+    else:
+        with _whole_file(Path(target)) as handle:
+            yield handle
+
+
+@contextmanager
+def _whole_file(file: Path) -> Iterator[TextIO]:
+    if file.is_dir():
+        raise OutputError(f"{file}: this is a directory, expected a file name")
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as raw, ExitStack() as stack:
+            packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if file.suffix == ".gz" else None
+            binary = cast("IO[bytes]", raw if packed is None else stack.enter_context(packed))
+            text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n", write_through=True)
+            yield text
+            text.flush()
+            text.detach()
+        part.replace(file)
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -116,7 +116,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of the weights in a folder: of every byte up to 256 MB a file, of 256 blocks of 1 MB spread over a larger one.
+    """A hash of the weights in a folder: every byte of a file up to 256 MB, 256 blocks of 1 MB of a larger one.
 
     The sampled blocks include the header, with every tensor's name, shape and place, and the last block.
     """

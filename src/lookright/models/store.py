@@ -1,4 +1,4 @@
-"""Folders of taggers: written so that a kill at any moment leaves a whole one, read back and compared, refused when odd.
+"""Folders of taggers: a kill at any moment leaves a whole one; each is read back and compared; odd ones are refused.
 
 A folder holds `config.json` (our own `model_type`, the settings, the backbone's configuration with the plan), the
 tokenizer, and either `model*.safetensors` (backbone and head) or `adapter/` and `head.safetensors` beside the name and
@@ -434,7 +434,7 @@ def load_adapter(
 def largest_difference(
     one: LookRightForTokenClassification, other: LookRightForTokenClassification, *, length: int = 12, rows: int = 3
 ) -> float:
-    """The largest difference between the logits of two models on the same random rows, as a share of the largest logit."""
+    """The largest difference between two models' logits on the same random rows, as a share of the largest logit."""
     vocab = one.get_input_embeddings().num_embeddings
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, vocab, (rows, length), generator=generator)

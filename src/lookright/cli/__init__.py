@@ -1,0 +1,1 @@
+"""The command line: one thin file per command; what a command does lives in the rooms below."""

@@ -1,0 +1,110 @@
+"""The entry point of `lookright`: finds the command, loads it alone, turns what goes wrong into one line.
+
+Exit codes: 0 done; 1 the data, the model or the machine would not do; 2 the command line was wrong; 130 stopped by
+Ctrl-C; 141 the reader of our output went away. Nothing heavy is imported before a command runs, so that every
+`--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from lookright import __version__
+from lookright.cli import trouble
+from lookright.cli.parser import CommandParser, UsageError, add_common_arguments, nearest
+
+COMMANDS: dict[str, str] = {
+    "train": "Fine-tune a base model on labeled sentences, under a mask plan.",
+    "predict": "Tag text, lines or labeled files with a saved tagger.",
+    "evaluate": "Score a saved tagger on a labeled file, on the full gold.",
+    "check": "Look a labeled file over before training on it.",
+    "info": "Describe a model and draw what a plan does in it.",
+    "demo": "Train two small taggers on bundled data and compare their plans.",
+}
+
+TOP_HELP = """\
+LookRight: sequence labeling with any decoder language model, choosing layer by layer how far right it may look.
+
+Examples:
+  lookright demo
+  lookright check train.conll dev.conll
+  lookright train --base BASE --train train.conll --dev dev.conll --plan 0011 --out my-tagger
+  lookright predict my-tagger notes.txt
+  lookright evaluate my-tagger test.conll
+
+Commands:
+{commands}
+
+`lookright COMMAND --help` shows examples and options of one command; `lookright --version` prints the version.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; `argv` excludes the program's name."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        with trouble.messages_on_stderr(quiet="--quiet" in arguments or "-q" in arguments):
+            code = _dispatch(arguments)
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _reader_went_away()
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        trouble.complain("stopped by Ctrl-C; what was saved before is whole", kind="stopped")
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        trouble.complain(trouble.one_line(error))
+        return trouble.exit_code(error)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """Run the command that `arguments` names."""
+    name = arguments[0] if arguments else "--help"
+    if name in {"-h", "--help", "help"}:
+        sys.stdout.write(TOP_HELP.format(commands=_command_table()))
+        return 0 if arguments else 2
+    if name in {"-V", "--version"}:
+        sys.stdout.write(f"lookright {__version__}\n")
+        return 0
+    if name not in COMMANDS:
+        raise UsageError(_unknown_command(name))
+    module = importlib.import_module(f"lookright.cli.{name}")
+    parser = CommandParser(name, summary=COMMANDS[name], examples=module.EXAMPLES)
+    module.add_arguments(parser)
+    add_common_arguments(parser)
+    parsed = parser.parse_command(arguments[1:])
+    if parsed is None:
+        return 0
+    return int(module.run(parsed))
+
+
+def _command_table() -> str:
+    return "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
+
+
+def _unknown_command(name: str) -> str:
+    if name.startswith("-"):
+        return f"option {name!r} before the command: put options after it, as in `lookright train {name} ...`"
+    return f"no command {name!r}{nearest(name, COMMANDS)}; the commands are {', '.join(COMMANDS)}"
+
+
+def _reader_went_away() -> int:
+    """Close stdout quietly, as `lookright predict ... | head` expects."""
+    # The interpreter flushes stdout once more at exit: give it a place where that cannot fail.
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+    return 141
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The flags of a recipe, made from the recipe's own description of its options, so that the two cannot drift apart."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lookright.training.options import Option
+from lookright.training.recipe import GROUPS, OPTIONS, Recipe, options_in
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--recipe` and one flag for each option of `Recipe`, under the recipe's own headings."""
+    parser.add_argument("--recipe", metavar="FILE.toml", help="read options from a file; flags win over it")
+    for name, heading in GROUPS.items():
+        group = parser.add_argument_group(heading.lower())
+        for option in options_in(name):
+            _add_option(group, option)
+
+
+def recipe_from(args: argparse.Namespace) -> Recipe:
+    """Return the recipe that a command line asks for: defaults, then the file, then the flags.
+
+    Raises:
+        RecipeError: a file that cannot be read, or an option that does not fit.
+    """
+    given = _given_options(args)
+    return Recipe.from_toml(args.recipe, **given) if args.recipe else Recipe.from_dict(given)
+
+
+def _given_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that stood on the command line, read and checked."""
+    found: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        if hasattr(args, name):
+            value = getattr(args, name)
+            found[name] = option.from_text(value) if isinstance(value, str) else value
+    return found
+
+
+def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
+    help_text = f"{option.help}{_default_text(option)}".replace("%", "%%")
+    if option.kind == "flag":
+        group.add_argument(
+            option.flag,
+            dest=option.name,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=help_text,
+        )
+        return
+    # The value stays text here: a wrong one is then reported in the option's own words, not in argparse's.
+    metavar = option.metavar or ("|".join(option.choices) if option.choices else option.kind.upper())
+    group.add_argument(option.flag, dest=option.name, metavar=metavar, default=argparse.SUPPRESS, help=help_text)
+
+
+def _default_text(option: Option) -> str:
+    if option.kind == "flag":
+        return ""
+    if option.default is not None:
+        return f" (default: {option.default})"
+    return f" (default: auto, {option.auto})" if option.auto else ""

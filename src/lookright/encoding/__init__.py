@@ -1,0 +1,20 @@
+"""Words to sub-words, windows over long text, batches. Imports torch."""
+
+from lookright.encoding.batches import IGNORED, collate, token_budget
+from lookright.encoding.joins import detokenize, join, true_gaps
+from lookright.encoding.subwords import Encoded, SubwordEncoder
+from lookright.encoding.windows import Window, windows_of, windows_of_document
+
+__all__ = [
+    "IGNORED",
+    "Encoded",
+    "SubwordEncoder",
+    "Window",
+    "collate",
+    "detokenize",
+    "join",
+    "token_budget",
+    "true_gaps",
+    "windows_of",
+    "windows_of_document",
+]

@@ -1,0 +1,114 @@
+"""Windows to tensors: one packed row without padding, or padded rows; and which windows go together."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lookright.encoding.windows import Window
+from lookright.errors import RecipeError
+
+Layout = Literal["packed", "padded"]
+
+IGNORED: Final = -100
+"""Label of a word that does not count in the loss."""
+
+
+def collate(
+    windows: Sequence[Window],
+    *,
+    layout: Layout,
+    pad_id: int,
+    labels: Sequence[NDArray[np.integer[Any]]] | None = None,
+    pad_side: Literal["right", "left"] = "right",
+) -> dict[str, Any]:
+    """Return the arguments of the model's forward for some windows, in the order given.
+
+    Args:
+        windows: at least one.
+        layout: "packed": one row of independent sequences, one after the other (sort by length first: kernels gain from
+            equal neighbours). "padded": one row per window.
+        pad_id: id that fills up padded rows.
+        labels: per window, label ids (n_owned,) of its owned words, -100 where a word does not count.
+        pad_side: where padded rows are filled up.
+
+    Returns:
+        input_ids: int64 (rows, length).
+        attention_mask: int64 (rows, length), 1 on tokens; only where something is padded.
+        lengths: tuple of ints, tokens per sequence; only when packed.
+        word_first, word_last: int64 (n_words,), flat positions in rows * length of the first and last sub-word of each
+            owned word, window after window.
+        labels: int64 (n_words,); only when given.
+
+    Raises:
+        ValueError: for no windows, or labels that do not fit them.
+    """
+    if not windows:
+        raise ValueError("no windows to collate")
+    lengths = np.array([len(window) for window in windows], np.int64)
+    tokens = np.concatenate([window.input_ids for window in windows]).astype(np.int64)
+    batch: dict[str, Any] = {}
+    if layout == "packed":
+        starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+        batch["input_ids"] = torch.from_numpy(tokens[None])
+        batch["lengths"] = tuple(lengths.tolist())
+    else:
+        longest = int(lengths.max())
+        missing = longest - lengths if pad_side == "left" else np.zeros_like(lengths)
+        starts = np.arange(len(windows)) * longest + missing
+        columns = np.arange(longest) - missing[:, None]
+        mask = (columns >= 0) & (columns < lengths[:, None])
+        ids = np.full(mask.shape, pad_id, np.int64)
+        ids[mask] = tokens
+        batch["input_ids"] = torch.from_numpy(ids)
+        if not mask.all():
+            batch["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
+    n_owned = [window.n_owned for window in windows]
+    shifts = np.repeat(starts, n_owned)
+    batch["word_first"] = torch.from_numpy(np.concatenate([window.owned_first for window in windows]) + shifts)
+    batch["word_last"] = torch.from_numpy(np.concatenate([window.owned_last for window in windows]) + shifts)
+    if labels is not None:
+        if [len(one) for one in labels] != n_owned:
+            raise ValueError("labels do not fit the windows: expected one per owned word")
+        batch["labels"] = torch.from_numpy(np.concatenate(labels).astype(np.int64))
+    return batch
+
+
+def token_budget(lengths: Sequence[int], budget: int, *, layout: Layout = "packed") -> list[list[int]]:
+    """Group sequences into batches of at most `budget` tokens each, in ascending order of length.
+
+    Args:
+        lengths: tokens per sequence.
+        budget: tokens per batch: their sum when packed, rows times the longest row when padded. A sequence longer
+            than the budget is a batch of its own.
+        layout: what the batches will be collated to.
+
+    Returns:
+        Per batch, indices into `lengths`, sorted by length (equal ones in the order given).
+
+    Raises:
+        RecipeError: for a budget below 1.
+    """
+    if budget < 1:
+        raise RecipeError(f"a budget of {budget} tokens per batch, expected at least 1")
+    order = np.argsort(np.asarray(lengths, np.int64), kind="stable")
+    ascending = np.asarray(lengths, np.int64)[order]
+    total = np.concatenate(([0], np.cumsum(ascending)))
+    indices: list[int] = order.tolist()
+    batches = []
+    start = 0
+    while start < len(indices):
+        begin = start
+
+        def cost(end: int, begin: int = begin) -> int:
+            return int(total[end] - total[begin] if layout == "packed" else ascending[end - 1] * (end - begin))
+
+        # Both costs grow with the end, so that the last end within the budget is found by bisection.
+        start = max(begin + 1, bisect_right(range(len(indices) + 1), budget, lo=begin + 1, key=cost) - 1)
+        batches.append(indices[begin:start])
+    return batches

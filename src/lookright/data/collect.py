@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from lookright.data.sentence import Dataset, Note, Place, Sentence
+from lookright.errors import SchemeError
 from lookright.tags import Scheme, detect_scheme, ill_formed, repair
 
 log: Final = logging.getLogger("lookright.data")
@@ -25,6 +26,7 @@ def collect(
     *,
     path: str | None,
     scheme: Scheme | str = "auto",
+    scheme_source: str = "as given",
     repair_tags: bool = False,
     notes: Sequence[Note] = (),
 ) -> Dataset:
@@ -34,6 +36,7 @@ def collect(
         stream: sentences in order.
         path: the name that the data set goes by.
         scheme: a scheme or its name; "auto" finds it from the tags and says so in a note.
+        scheme_source: where a scheme that is not found from the tags comes from, for the note.
         repair_tags: whether ill-formed tags are repaired (they are listed in a note either way).
         notes: what the reader has to say itself.
 
@@ -46,7 +49,7 @@ def collect(
     sentences = [read.sentence for read in reads]
     found = list(notes)
     if any(sentence.tags is not None for sentence in sentences):
-        wanted, note = _scheme(sentences, wanted)
+        wanted, note = _scheme(sentences, wanted, scheme_source)
         found.append(note)
         ill = _ill_formed(reads, wanted, repaired=repair_tags)
         if ill is not None:
@@ -59,9 +62,9 @@ def collect(
     return Dataset(tuple(sentences), tuple(starts), path=path, scheme=wanted, notes=tuple(found))
 
 
-def _scheme(sentences: Sequence[Sentence], given: Scheme | None) -> tuple[Scheme, Note]:
+def _scheme(sentences: Sequence[Sentence], given: Scheme | None, source: str) -> tuple[Scheme, Note]:
     if given is not None:
-        return given, Note("scheme", f"scheme {given.value}, as given")
+        return given, Note("scheme", f"scheme {given.value}, {source}")
     detection = detect_scheme(sentence.tags for sentence in sentences if sentence.tags is not None)
     sure = "" if detection.certain else "; not certain, so give it (scheme=...) if it is another"
     return detection.scheme, Note(
@@ -84,4 +87,9 @@ def _ill_formed(reads: Sequence[Read], scheme: Scheme, *, repaired: bool) -> Not
 
 
 def _repaired(sentence: Sentence, scheme: Scheme) -> Sentence:
-    return sentence if sentence.tags is None else sentence.with_tags(repair(sentence.tags, scheme))
+    if sentence.tags is None:
+        return sentence
+    try:
+        return sentence.with_tags(repair(sentence.tags, scheme))
+    except SchemeError as error:
+        raise SchemeError(f"cannot be repaired: {error}", path=sentence.path, line=sentence.line) from None

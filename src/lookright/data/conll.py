@@ -68,6 +68,18 @@ class _Layout:
         return "\t" not in line if self.tabs else sentence_start and len(self.columns(line)) != self.n_columns
 
 
+def parse_columns(text: str) -> Columns:
+    """Read `"0,3"` (word and tag) or `"0"` (words without tags); negative numbers count from the right.
+
+    Raises:
+        DataError: for anything else.
+    """
+    parts = text.split(",")
+    if len(parts) > 2 or not all(re.fullmatch(r" *-?\d{1,4} *", part) for part in parts):
+        raise DataError(f"columns {text!r}: expected the word's and the tag's column, counted from 0, as in '0,3'")
+    return int(parts[0]), int(parts[1]) if len(parts) == 2 else None
+
+
 def read_conll(
     path: str | Path,
     *,
@@ -94,11 +106,16 @@ def read_conll(
     return collect(reads, path=name, scheme=scheme, repair_tags=repair, notes=notes)
 
 
-def iter_conll(path: str | Path, *, columns: Columns | None = None, notes: list[Note] | None = None) -> Iterator[Read]:
-    """Read a CoNLL file sentence by sentence; see `read_conll`. `notes` is filled with what there is to say."""
+def iter_conll(
+    path: str | Path, *, columns: Columns | None = None, tagged: bool = True, notes: list[Note] | None = None
+) -> Iterator[Read]:
+    """Read a CoNLL file sentence by sentence; see `read_conll`.
+
+    `tagged=False` reads words only, where no columns are given. `notes` is filled with what there is to say.
+    """
     name = name_of(path)
     lines = iter_lines(path)
-    layout, seen = _find_layout(lines, name, columns)
+    layout, seen = _find_layout(lines, name, columns, tagged)
     if layout.conllu and columns is None and notes is not None:
         notes.append(Note("columns", "CoNLL-U: words from FORM, tags from UPOS (columns=... takes others)"))
     words: list[str] = []
@@ -149,7 +166,7 @@ def _cut(line: str, tabs: bool) -> list[str]:
 
 
 def _find_layout(
-    lines: Iterator[tuple[int, str]], name: str, columns: Columns | None
+    lines: Iterator[tuple[int, str]], name: str, columns: Columns | None, tagged: bool
 ) -> tuple[_Layout, list[tuple[int, str]]]:
     """The layout, from the first line that is surely a row, and the lines read to find it.
 
@@ -162,22 +179,23 @@ def _find_layout(
         if not line.strip(_BLANKS) or _DOCUMENT.match(line):
             continue
         if not line.startswith("#"):
-            return _layout(line, number, name, columns), seen
+            return _layout(line, number, name, columns, tagged), seen
         if doubtful is None and not _SURE_COMMENT.match(line):
             doubtful = (number, line)
         if len(seen) > _MAX_LEADING_COMMENTS:
             break
     if doubtful is None:
         raise DataError("no sentence in the file: expected a word and its tag on each line", path=name)
-    return _layout(doubtful[1], doubtful[0], name, columns), seen
+    return _layout(doubtful[1], doubtful[0], name, columns, tagged), seen
 
 
-def _layout(line: str, number: int, name: str, columns: Columns | None) -> _Layout:
+def _layout(line: str, number: int, name: str, columns: Columns | None, tagged: bool) -> _Layout:
     tabs = "\t" in line
     parts = _cut(line, tabs)
     n = len(parts)
     conllu = tabs and n == _CONLLU_COLUMNS and bool(_CONLLU_ID.fullmatch(parts[0]))
-    word, tag = columns if columns is not None else (1, 3) if conllu else (0, -1)
+    usual: Columns = (1, 3) if conllu else (0, -1)
+    word, tag = columns or (usual if tagged else (usual[0], None))
     if n == 1 and tag is not None:
         raise _one_column(parts[0], name, number)
     chosen = [index for index in (word, tag) if index is not None]

@@ -12,7 +12,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Final, TextIO, cast
@@ -27,11 +27,23 @@ MAX_LINE_BYTES: Final = 256 * 2**20
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 _GZIP: Final = b"\x1f\x8b"
+_SNIFFED_BYTES: Final = 65536
 
 
 def name_of(path: str | Path) -> str:
     """How messages call this input."""
     return STDIN_NAME if str(path) == STDIN else str(path)
+
+
+def first_character(path: str | Path) -> str:
+    """The first character of a text that is no white space ("" where there is none near the top); nothing is consumed.
+
+    Raises:
+        DataError: as `iter_lines`.
+    """
+    with _reading(path) as (handle, _):
+        top: bytes = handle.peek(_SNIFFED_BYTES)  # type: ignore[attr-defined]
+    return top.removeprefix(_BOM).decode("utf-8", "replace").lstrip()[:1]
 
 
 def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:
@@ -40,10 +52,17 @@ def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     Raises:
         DataError: missing file, directory, no permission, empty, binary, not UTF-8 (with the byte), a line too long.
     """
+    with _reading(path) as (handle, name):
+        yield from _decoded(handle, name)
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[tuple[IO[bytes], str]]:
+    """The open input and its name; what goes wrong with the file itself becomes a DataError."""
     name = name_of(path)
     try:
         with _open(path, name) as handle:
-            yield from _decoded(handle, name)
+            yield handle, name
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"a damaged gzip file ({error}); expected a whole one", path=name) from None
     except OSError as error:
@@ -94,6 +113,8 @@ def _decoded(handle: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError as error:
+            if b"\0" in handle.read(_SNIFFED_BYTES):
+                raise DataError("a binary file, expected text", path=name) from None
             raise DataError(
                 f"not UTF-8 at byte {at + error.start} (byte {error.start} of the line is 0x{raw[error.start]:02x}): "
                 "expected UTF-8 text; iconv -f LATIN1 -t UTF-8 converts a Latin-1 file",
@@ -144,4 +165,5 @@ def _whole_file(file: Path) -> Iterator[TextIO]:
     except OSError as error:
         raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()

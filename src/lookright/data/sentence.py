@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from lookright.errors import DataError
-from lookright.tags import OUTSIDE, Scheme, label_set, split_tag
+from lookright.tags import Scheme, label_set, types_of
 
 
 class CharSpan(NamedTuple):
@@ -249,10 +249,7 @@ class Dataset:
 
     def types(self) -> tuple[str, ...]:
         """The span types in the tags, sorted; under the scheme PLAIN (or none known) the tags themselves."""
-        tags = self.tag_counts()
-        if self.scheme is None or self.scheme is Scheme.PLAIN:
-            return tuple(sorted(tags))
-        return tuple(sorted({split_tag(tag)[1] for tag in tags if tag != OUTSIDE}))
+        return types_of(self.tag_counts(), self.scheme or Scheme.PLAIN)
 
     def labels(self) -> tuple[str, ...]:
         """The label set to train on: every prefix of the scheme for every type, "O" first."""

@@ -1,0 +1,46 @@
+"""Holding out a share of a data set, by content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lookright.data.sentence import Dataset, Sentence, words_hash
+from lookright.errors import DataError
+
+
+def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
+    """Split into `(train, dev)`, with about `share` of the different sentences in dev.
+
+    The side depends on the words of a sentence alone: the same sentence is always on the same side, on every machine,
+    in every run, whatever stands around it, and copies of a sentence never lie on both sides. What a smaller share
+    holds out, a larger one holds out too. A side that would be empty gets the one sentence nearest to it.
+
+    Raises:
+        DataError: for a share not between 0 and 1, and for fewer than two different sentences.
+    """
+    if not 0.0 < share < 1.0:
+        raise DataError(f"a share of {share} cannot be held out: expected a number between 0 and 1", path=dataset.path)
+    hashes = [words_hash(sentence) for sentence in dataset]
+    different = sorted(set(hashes))
+    if len(different) < 2:
+        message = f"{len(different)} different sentences, expected at least 2 to hold some out: give a dev file"
+        raise DataError(message, path=dataset.path)
+    limit = min(max(share * 2**64, different[0] + 1), different[-1])
+    inside = [value < limit for value in hashes]
+    return _part(dataset, [not held for held in inside]), _part(dataset, inside)
+
+
+def _part(dataset: Dataset, keep: Sequence[bool]) -> Dataset:
+    """The kept sentences in order; a document begins where the first of its kept sentences is."""
+    borders = set(dataset.document_starts or ())
+    sentences: list[Sentence] = []
+    starts: list[int] = []
+    pending = False
+    for index, sentence in enumerate(dataset):
+        pending = pending or index in borders
+        if keep[index]:
+            if pending:
+                starts.append(len(sentences))
+            pending = False
+            sentences.append(sentence)
+    return Dataset(tuple(sentences), tuple(starts), dataset.path, dataset.scheme, dataset.notes)

@@ -349,3 +349,12 @@ def test_resampling_a_large_set_is_fast_and_small() -> None:
     low, high = bootstrap_interval(scores, samples=5000) or (0, 0)
     assert time.perf_counter() - began < 5
     assert 0 < high - low < 0.02
+
+
+def test_resamples_without_a_figure_are_left_out() -> None:
+    one_in_many = evaluate_tags([["B-A"], *[["O"]] * 30], [["B-A"], *[["O"]] * 30], Scheme.IOB2)
+    assert bootstrap_interval(one_in_many) == (1.0, 1.0)
+    drawn = {bootstrap_interval(one_in_many, samples=1, seed=seed) for seed in range(20)}
+    assert drawn == {None, (1.0, 1.0)}
+    test = paired_bootstrap(one_in_many, one_in_many)
+    assert (test.low, test.high, test.p_value) == (0.0, 0.0, 1.0)

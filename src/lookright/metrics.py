@@ -370,9 +370,12 @@ def _check_resampling(samples: int, level: float) -> None:
         raise DataError(f"cannot resample {samples} times at level {level}: samples >= 1 and 0 < level < 1 are needed")
 
 
-def _percentiles(values: FloatArray, level: float) -> tuple[float, float]:
+def _percentiles(values: FloatArray, level: float) -> tuple[float, float] | None:
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return None
     tail = (1 - level) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -382,8 +385,8 @@ def bootstrap_interval(
     """The percentile bootstrap interval of the headline figure, over sentences (Efron and Tibshirani 1993, ch. 13).
 
     Returns:
-        (low, high), from 0 to 1, the same for the same seed; None when the figure itself is None. Resamples in which
-        the figure is undefined are left out.
+        (low, high), from 0 to 1, the same for the same seed; None when the figure is None. Resamples in which it is
+        undefined are left out.
     """
     _check_resampling(samples, level)
     if scores.headline[1] is None:
@@ -416,11 +419,10 @@ def paired_bootstrap(a: Scores, b: Scores, *, level: float = 0.95, samples: int 
     rows, difference = _paired(a, b)
     sums = _resample(rows, samples, seed, _with_replacement)
     drawn = _f1(sums[:, :3]) - _f1(sums[:, 3:])
-    drawn = drawn[~np.isnan(drawn)]
     extreme = int((np.abs(drawn - difference) >= abs(difference) - 1e-12).sum())
-    low, high = _percentiles(drawn, level)
+    low, high = _percentiles(drawn, level) or (None, None)
     method = f"paired bootstrap, {samples} samples, seed {seed}"
-    return Comparison(method, a.convention, difference, (extreme + 1) / (len(drawn) + 1), low, high)
+    return Comparison(method, a.convention, difference, (extreme + 1) / (int((~np.isnan(drawn)).sum()) + 1), low, high)
 
 
 def approximate_randomization(a: Scores, b: Scores, *, samples: int = 10_000, seed: int = 0) -> Comparison:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from lookright.attention import packed_kwargs, padded_kwargs
@@ -142,7 +142,7 @@ class LookRightForTokenClassification(PreTrainedModel):  # type: ignore[misc]
         elif self.is_encoder:
             extra = {} if attention_mask is None else {"attention_mask": attention_mask}
         else:
-            extra = padded_kwargs(self.backbone, attention_mask, tuple(input_ids.shape), input_ids.device)
+            extra = padded_kwargs(self.backbone, attention_mask)
         if not self.is_encoder:
             extra["use_cache"] = False
         output: Tensor = self.backbone(input_ids=input_ids, **extra).last_hidden_state
@@ -212,3 +212,8 @@ def extend_labels(model: LookRightForTokenClassification, settings: TaggerSettin
     model.dropout = nn.Dropout(settings.dropout)
     model.settings = settings
     return tuple(label for label in settings.labels if label not in old_ids)
+
+
+# So that transformers' own ways of loading find the two classes; see `lookright.api.registration`.
+AutoConfig.register(MODEL_TYPE, LookRightConfig, exist_ok=True)
+AutoModelForTokenClassification.register(LookRightConfig, LookRightForTokenClassification, exist_ok=True)

@@ -1,0 +1,194 @@
+"""Several sequences in one row, without padding: attention runs inside each of them.
+
+A packed row carries the borders of its sequences as an int32 "attention mask" of shape (1, 1, 1, sequences + 1), which
+transformers' mask builders hand to every layer untouched. Families whose own mask code does not know packing (GPT-OSS,
+OPT, BioGPT) are packed correctly that way too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lookright.attention.architecture import LayerLimit
+from lookright.attention.masks import additive
+from lookright.plan import UNBOUNDED
+
+AttendGroup = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], Tensor]
+"""query, key, value (sequences, heads, length, width), mask or None, is_causal -> (sequences, length, heads, width)."""
+
+
+def borders_of(lengths: Sequence[int]) -> Tensor:
+    """The int32 mask that marks a packed row: (1, 1, 1, sequences + 1), cumulative lengths from 0.
+
+    It stays on the CPU: each layer reads the lengths from it, and reading from a GPU would make the queue wait.
+    """
+    if not lengths or min(lengths) < 1:
+        raise ValueError(f"packed lengths must be positive, found {list(lengths)}")
+    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+    return ends.view(1, 1, 1, -1)
+
+
+def is_packed(attention_mask: Tensor | None) -> bool:
+    """Whether a mask marks a packed row."""
+    return attention_mask is not None and attention_mask.dtype == torch.int32 and attention_mask.dim() == 4
+
+
+def equal_groups(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of adjacent sequences of one length: (how many, length)."""
+    return [(len(list(run)), length) for length, run in groupby(lengths)]
+
+
+def band(length: int, left: int | None, right: int | None, chunk: int | None, device: torch.device) -> Tensor:
+    """(length, length) boolean: q sees `left` tokens before it and `right` after it, within its chunk; None: no limit."""
+    position = torch.arange(length, device=device)
+    distance = position[None, :] - position[:, None]
+    seen = torch.ones(length, length, dtype=torch.bool, device=device)
+    if left is not None:
+        seen &= distance >= -left
+    if right is not None:
+        seen &= distance <= right
+    if chunk is not None:
+        seen &= (position // chunk)[None, :] == (position // chunk)[:, None]
+    return seen
+
+
+def reach(right: int, limit: LayerLimit, length: int) -> tuple[int | None, int | None, int | None]:
+    """Left, right and chunk limits of a layer in a sequence of this length; None where there is nothing to limit."""
+    left = None if limit.window is None or limit.window >= length else limit.window - 1
+    after: int | None = None if right == UNBOUNDED or right >= length - 1 else right
+    if left is not None and (after is None or after > left):
+        after = left
+    chunk = None if limit.chunk is None or limit.chunk >= length else limit.chunk
+    return left, after, chunk
+
+
+def attend_packed(
+    query: Tensor, key: Tensor, value: Tensor, borders: Tensor, right: int, limit: LayerLimit, attend: AttendGroup
+) -> Tensor:
+    """Attention inside each sequence of a packed row, one call per group of equal lengths, on views.
+
+    Args:
+        query: (1, heads, total, width).
+        key: (1, key heads, total, width).
+        value: (1, key heads, total, value width).
+        borders: see `borders_of`.
+        right: the layer's right context.
+        limit: the layer's own window or chunk.
+        attend: attention of one group.
+
+    Returns:
+        (1, total, heads, value width).
+    """
+    lengths = borders.flatten().diff().tolist()
+    if query.shape[0] != 1 or sum(lengths) != query.shape[2]:
+        raise ValueError(
+            f"a packed row of {sum(lengths)} tokens must come as one row, found {query.shape[0]} x {query.shape[2]}"
+        )
+    outputs = []
+    for (count, length), queries, keys, values in _views(equal_groups(lengths), query, key, value):
+        left, after, chunk = reach(right, limit, length)
+        causal = after == 0 and left is None and chunk is None
+        if causal or (left is None and after is None and chunk is None):
+            mask = None
+        else:
+            mask = band(length, left, after, chunk, query.device)
+        output = attend(queries, keys, values, mask, causal and length > 1)
+        outputs.append(output.reshape(count * length, *output.shape[2:]))
+    return torch.cat(outputs).unsqueeze(0)
+
+
+def _views(
+    groups: list[tuple[int, int]], query: Tensor, key: Tensor, value: Tensor
+) -> Iterator[tuple[tuple[int, int], Tensor, Tensor, Tensor]]:
+    """Each group's query, key and value as (sequences, heads, length, width)."""
+    sizes = [count * length for count, length in groups]
+    # split() rather than slices: its backward is one concatenation
+    parts = [tensor[0].transpose(0, 1).split(sizes) for tensor in (query, key, value)]
+    for group, *tensors in zip(groups, *parts, strict=True):
+        queries, keys, values = (tensor.unflatten(0, group).transpose(1, 2) for tensor in tensors)
+        yield group, queries, keys, values
+
+
+def sdpa_group(scaling: float | None, dropout: float) -> AttendGroup:
+    """One group through scaled_dot_product_attention."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+        output = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=is_causal,
+            scale=scaling,
+            dropout_p=dropout,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        return output.transpose(1, 2)
+
+    return attend
+
+
+def eager_group(eager: Callable[..., Any], module: torch.nn.Module, **kwargs: Any) -> AttendGroup:
+    """One group through the model's own eager function, which knows its soft-cap and its sinks."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+        if is_causal:
+            mask = band(query.shape[2], None, 0, None, query.device)
+        added = None if mask is None else additive(mask, query.dtype)[None, None]
+        output: Tensor = eager(module, query, key, value, added, **kwargs)[0]
+        return output
+
+    return attend
+
+
+@cache
+def _varlen_attention() -> Callable[..., Tensor] | None:
+    """PyTorch's variable-length flash kernel, where it takes a window on both sides."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn if "window_size" in inspect.signature(varlen_attn).parameters else None
+
+
+def takes_varlen(query: Tensor, value: Tensor, limit: LayerLimit, dropout: float) -> bool:
+    """Whether the variable-length flash kernel can serve this call (CUDA, half precision, no chunks, no dropout)."""
+    return (
+        query.is_cuda
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and query.shape[-1] == value.shape[-1] <= 256
+        and limit.chunk is None
+        and not dropout
+        and _varlen_attention() is not None
+    )
+
+
+def attend_varlen(
+    query: Tensor, key: Tensor, value: Tensor, borders: Tensor, right: int, limit: LayerLimit, scaling: float | None
+) -> Tensor:
+    """A whole packed row in one kernel; its window (left, right) is the plan's own idea. Shapes as `attend_packed`."""
+    kernel = _varlen_attention()
+    assert kernel is not None
+    longest = int(borders.flatten().diff().max())
+    left, after, _ = reach(right, limit, longest)
+    ends = borders.flatten().to(query.device, non_blocking=True)
+    rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
+    output = kernel(
+        *rows,
+        ends,
+        ends,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1 if left is None else left, -1 if after is None else after),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output.unsqueeze(0)

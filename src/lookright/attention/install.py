@@ -158,7 +158,7 @@ def _pick_mask(
     place = list(inspect.signature(type(layer).forward).parameters).index("attention_mask") - 1
     mask = kwargs.get("attention_mask", args[place] if len(args) > place else None)
     if mask is None:
-        raise UnsupportedModelError(f"{type(layer).__name__} was given no mask: its family draws its masks by itself")
+        raise UnsupportedModelError(f"{type(layer).__name__} was given no mask: its family draws its own masks")
     own = channel_of(mask, plan_of(config), index)
     if "attention_mask" in kwargs:
         return args, {**kwargs, "attention_mask": own}

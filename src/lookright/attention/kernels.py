@@ -86,7 +86,7 @@ def attend_eager(
     rights, layer = _place(module)
     eager = eager_function(module)
     if attention_mask is None:
-        raise UnsupportedModelError(f"{type(module).__name__} was given no mask: its family draws its masks by itself")
+        raise UnsupportedModelError(f"{type(module).__name__} was given no mask: its family draws its own masks")
     if is_packed(attention_mask):
         limit = _limit(module, layer, kwargs)
         group = eager_group(eager, module, **kwargs)
@@ -143,7 +143,7 @@ def _refuse_extras(module: nn.Module, kwargs: dict[str, Any]) -> None:
 def _require_nothing_drawn(module: nn.Module, right: int, length: int) -> None:
     if not draws_nothing([right], length):
         raise UnsupportedModelError(
-            f"{type(module).__name__} was given no mask for a look-ahead of {right}: its family draws its masks by itself"
+            f"{type(module).__name__} was given no mask for a look-ahead of {right}: its family draws its own masks"
         )
 
 

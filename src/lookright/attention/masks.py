@@ -77,7 +77,7 @@ def stacked_mask(*, boolean: bool) -> Callable[..., Tensor | None]:
         dtype: torch.dtype = torch.float32,
         **rest: Any,
     ) -> Tensor | None:
-        """(rows, channels, q_length, kv_length); unknown arguments of later versions go on to transformers' function."""
+        """(rows, channels, q_length, kv_length); arguments unknown here go on to transformers' own function."""
         rights = plan_of(config)
         if getattr(config, "is_causal", True) is False:
             raise UnsupportedModelError(f"{config.model_type}: is_causal=False cannot be combined with a mask plan")

@@ -47,7 +47,7 @@ def equal_groups(lengths: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def band(length: int, left: int | None, right: int | None, chunk: int | None, device: torch.device) -> Tensor:
-    """(length, length) boolean: q sees `left` tokens before it and `right` after it, within its chunk; None: no limit."""
+    """(length, length) boolean: q sees `left` tokens before and `right` after it, within its chunk; None: no limit."""
     position = torch.arange(length, device=device)
     distance = position[None, :] - position[:, None]
     seen = torch.ones(length, length, dtype=torch.bool, device=device)
@@ -110,8 +110,8 @@ def _views(
 ) -> Iterator[tuple[tuple[int, int], Tensor, Tensor, Tensor]]:
     """Each group's query, key and value as (sequences, heads, length, width)."""
     sizes = [count * length for count, length in groups]
-    # split() rather than slices: its backward is one concatenation
-    parts = [tensor[0].transpose(0, 1).split(sizes) for tensor in (query, key, value)]
+    # split rather than slices: its backward is one concatenation
+    parts = [torch.split_with_sizes(tensor[0].transpose(0, 1), sizes) for tensor in (query, key, value)]
     for group, *tensors in zip(groups, *parts, strict=True):
         queries, keys, values = (tensor.unflatten(0, group).transpose(1, 2) for tensor in tensors)
         yield group, queries, keys, values
@@ -150,7 +150,7 @@ def eager_group(eager: Callable[..., Any], module: torch.nn.Module, **kwargs: An
 
 
 @cache
-def _varlen_attention() -> Callable[..., Tensor] | None:
+def _varlen_attention() -> Callable[..., Any] | None:
     """PyTorch's variable-length flash kernel, where it takes a window on both sides."""
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -181,7 +181,7 @@ def attend_varlen(
     left, after, _ = reach(right, limit, longest)
     ends = borders.flatten().to(query.device, non_blocking=True)
     rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
-    output = kernel(
+    output: Tensor = kernel(
         *rows,
         ends,
         ends,

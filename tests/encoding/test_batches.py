@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lookright.encoding import Encoded, Window, collate, token_budget, windows_of
 from lookright.errors import RecipeError
 
-property_test = settings(deadline=None, max_examples=100)
+property_test = settings(deadline=None, max_examples=150)
 PAD = 999_999
 
 

@@ -1,9 +1,9 @@
 """Words to sub-words, word by word, so that no sub-word ever crosses a word border and no word is ever lost.
 
 Every word is tokenised on its own, with the gap before it: as `" word"`, or as `"word"` where it is glued to the word
-before it ("Zagreb" + "."). The *pieces* that come out are put together to a sentence. Wherever the tokenizer itself
-keeps to word borders, that is exactly what it makes of the whole running text; where it would cross one, it is cut. (One
-exception: a WordPiece word glued to letters, "can" + "not", begins like a word, without "##".)
+before it ("Zagreb" + "."). The *pieces* that come out are put together to a sentence. Where the tokenizer itself keeps
+to word borders, that is what it makes of the whole running text; where one of its sub-words (or of the parts that its
+pre-tokenizer makes: letters glued to letters, as "can" + "not") reaches over a border, it is cut there.
 
 For that the encoder keeps its own copy of the tokenizer's backend, in which everything is switched off that treats the
 start of a text in a special way (prefix spaces, stripping), that reads special tokens out of text, and that cuts or

@@ -180,7 +180,7 @@ class Document:
         return iter(self.sentences)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dataset:
     """Sentences in order, with the borders of their documents and what is known about their tags.
 
@@ -216,6 +216,11 @@ class Dataset:
                 "indices, the first one 0",
                 path=self.path,
             )
+
+    def __repr__(self) -> str:
+        scheme = None if self.scheme is None else self.scheme.value
+        documents = len(self.document_starts or ())
+        return f"Dataset({len(self)} sentences, {documents} documents, scheme={scheme}, path={self.path!r})"
 
     def __len__(self) -> int:
         """Number of sentences."""

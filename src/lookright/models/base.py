@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -18,6 +22,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as hf_logging
 
 from lookright.attention import PLAN_KEY, apply_plan, check_plan, is_encoder
 from lookright.errors import MissingExtraError, ModelFolderError, PlanError, RecipeError, UnsupportedModelError
@@ -200,6 +205,26 @@ def quantization_config(quantization: str | None, dtype: torch.dtype) -> Any:
     )
 
 
+def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
+    """Arguments that leave out an encoder's pooler: nothing trains it, and that breaks multi-process training."""
+    model_class = AutoModel._model_mapping.get(type(config), None)
+    takes = inspect.isclass(model_class) and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return {"add_pooling_layer": False} if takes else {}
+
+
+@contextmanager
+def bars_on_terminals_only() -> Iterator[None]:
+    """Switch transformers' progress bars off for a while where stderr is not a terminal."""
+    if sys.stderr.isatty() or not hf_logging.is_progress_bar_enabled():
+        yield
+        return
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.enable_progress_bar()
+
+
 def choose_plan(config: PreTrainedConfig, plan: PlanSpec | None) -> MaskPlan | None:
     """The plan for a base: the one asked for, else the one that it carries, else the default; none for an encoder.
 
@@ -273,12 +298,12 @@ def load_base(
     kwargs: dict[str, Any] = {"config": config, "dtype": torch_dtype, "use_safetensors": True}
     if (quantized := quantization_config(quantization, torch_dtype)) is not None:
         kwargs["quantization_config"] = quantized
-    model_class = AutoModel._model_mapping.get(type(config), None)
-    if inspect.isclass(model_class) and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
-        kwargs["add_pooling_layer"] = False  # a pooler that nothing trains breaks multi-process training
     try:
-        backbone = AutoModel.from_pretrained(folder, trust_remote_code=trust_remote_code, **kwargs)
-    except (ValueError, OSError, RuntimeError) as error:
+        with bars_on_terminals_only():
+            backbone = AutoModel.from_pretrained(
+                folder, trust_remote_code=trust_remote_code, **kwargs, **without_pooler(config)
+            )
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFolderError(f"{folder}: the weights cannot be loaded: {reason}") from error
     install_plan(backbone, chosen, backend, check=check)

@@ -40,10 +40,12 @@ from lookright.models.base import (
     resolve_dtype,
     resolve_folder,
     weight_files,
+    without_pooler,
 )
+from lookright.models.config import MODEL_TYPE, LookRightConfig
 from lookright.models.lora import LoraSettings, add_lora, has_lora, load_lora_state, lora_state, merge_lora
 from lookright.models.settings import TaggerSettings
-from lookright.models.tagger_model import MODEL_TYPE, LookRightConfig, LookRightForTokenClassification
+from lookright.models.tagger_model import LookRightForTokenClassification
 
 STAGING: Final = ".saving"
 READY: Final = "READY"
@@ -353,6 +355,11 @@ def load_tagger(
     return LoadedTagger(model, tokenizer, settings)
 
 
+def saved_dtype(config: LookRightConfig) -> str:
+    """Name of the dtype that the backbone was saved in."""
+    return str(config.dtype or "float32").removeprefix("torch.")
+
+
 def load_whole(
     folder: Path, config: LookRightConfig, settings: TaggerSettings, *, dtype: str, trust_remote_code: bool
 ) -> LookRightForTokenClassification:
@@ -365,10 +372,11 @@ def load_whole(
             f"{folder}: this version of transformers does not know the model type {kind!r}"
         ) from error
     files = weight_files(folder)
-    saved = str(config.dtype or "float32").removeprefix("torch.")
-    wanted = resolve_dtype(saved if dtype == "auto" else dtype, base_config)
+    wanted = resolve_dtype(saved_dtype(config) if dtype == "auto" else dtype, base_config)
     with no_init_weights():  # every tensor is read from the files, or the folder is refused
-        backbone = AutoModel.from_config(base_config, dtype=wanted, trust_remote_code=trust_remote_code)
+        backbone = AutoModel.from_config(
+            base_config, dtype=wanted, trust_remote_code=trust_remote_code, **without_pooler(base_config)
+        )
     model = LookRightForTokenClassification(config, backbone, settings)
     missing = set(model.state_dict())
     for file in files:
@@ -406,7 +414,7 @@ def load_adapter(
     plan = config.base_config.get("lookright_right_contexts")
     source = BaseSource(**config.base)
     loaded = load_base(
-        base or source.name, plan=plan, backend=backend, dtype=str(config.dtype) if dtype == "auto" else dtype,
+        base or source.name, plan=plan, backend=backend, dtype=saved_dtype(config) if dtype == "auto" else dtype,
         revision=None if base else source.revision, trust_remote_code=trust_remote_code, check=False,
     )  # fmt: skip
     if loaded.source.fingerprint != source.fingerprint:

@@ -8,47 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForTokenClassification, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from lookright.attention import packed_kwargs, padded_kwargs
+from lookright.models.config import LookRightConfig
 from lookright.models.settings import TaggerSettings
-
-MODEL_TYPE = "lookright"
-
-
-class LookRightConfig(PreTrainedConfig):  # type: ignore[misc]
-    """The configuration of a saved tagger.
-
-    It has a `model_type` of its own so that stock transformers refuses the folder instead of loading the backbone
-    with its causal mask.
-
-    Args:
-        base_config: the backbone's own configuration as a dictionary, the plan included.
-        settings: `TaggerSettings` as a dictionary.
-        adapter: `LoraSettings` as a dictionary where the folder holds an adapter instead of a whole backbone.
-        base: name, revision and fingerprint of the base that the tagger was made from.
-    """
-
-    model_type = MODEL_TYPE
-
-    def __init__(
-        self,
-        base_config: dict[str, Any] | None = None,
-        settings: dict[str, Any] | None = None,
-        adapter: dict[str, Any] | None = None,
-        base: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.base_config = base_config or {}
-        self.settings = settings or {}
-        self.adapter = adapter
-        self.base = base or {}
-        labels = self.settings.get("labels")
-        if labels:
-            kwargs.setdefault("id2label", dict(enumerate(labels)))
-            kwargs.setdefault("label2id", {label: index for index, label in enumerate(labels)})
-        super().__init__(**kwargs)
 
 
 def pool_words(hidden: Tensor, first: Tensor, last: Tensor, how: str) -> Tensor:
@@ -214,6 +179,5 @@ def extend_labels(model: LookRightForTokenClassification, settings: TaggerSettin
     return tuple(label for label in settings.labels if label not in old_ids)
 
 
-# So that transformers' own ways of loading find the two classes; see `lookright.api.registration`.
-AutoConfig.register(MODEL_TYPE, LookRightConfig, exist_ok=True)
+# So that transformers' own ways of loading find the class; see `lookright.api.registration`.
 AutoModelForTokenClassification.register(LookRightConfig, LookRightForTokenClassification, exist_ok=True)

@@ -155,9 +155,11 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedC
             )
         raise ModelFolderError(f"{folder} has no config.json; expected a Hugging Face model folder")
     try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelFolderError(f"{folder / 'config.json'} is not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise ModelFolderError(f"{folder / 'config.json'} is not a JSON object")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (ValueError, KeyError, OSError, ImportError) as error:

@@ -156,7 +156,7 @@ def work_around_repacking(backbone: nn.Module) -> None:
     """
     for module in backbone.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (not declared by torch's Module)
 
 
 def has_lora(backbone: nn.Module) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from huggingface_hub import save_torch_state_dict
@@ -308,7 +308,8 @@ def read_config(folder: Path) -> LookRightConfig:
         )
     if not isinstance(data.get("base_config"), dict) or not isinstance(data.get("settings"), dict):
         raise ModelFolderError(f"{path} lacks the backbone's configuration or the tagger's settings")
-    return LookRightConfig.from_dict(data)
+    config: LookRightConfig = LookRightConfig.from_dict(data)
+    return config
 
 
 def load_tagger(
@@ -422,6 +423,7 @@ def load_adapter(
             f"{folder} holds an adapter for the base {source.name} with the weights {source.fingerprint[:12]}, but "
             f"{base or source.name} has the weights {loaded.source.fingerprint[:12]}: an adapter fits one base only"
         )
+    assert config.adapter is not None
     lora = LoraSettings.from_dict(config.adapter)
     model = build_tagger(loaded, settings, lora)
     load_lora_state(model.backbone, read_prefixed(folder / ADAPTER_FOLDER / ADAPTER_FILE, ADAPTER_PREFIX))
@@ -443,7 +445,7 @@ def largest_difference(
     one: LookRightForTokenClassification, other: LookRightForTokenClassification, *, length: int = 12, rows: int = 3
 ) -> float:
     """The largest difference between two models' logits on the same random rows, as a share of the largest logit."""
-    vocab = one.get_input_embeddings().num_embeddings
+    vocab = len(cast(Tensor, one.get_input_embeddings().weight))
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, vocab, (rows, length), generator=generator)
     logits = []

@@ -1,0 +1,1 @@
+"""What users import: `Tagger`, its results, and the pipeline of transformers that answers through it."""

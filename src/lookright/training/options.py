@@ -150,15 +150,12 @@ def _check_path_or_share(opt: Option, value: Any) -> str | float:
     return _check_path(opt, value)
 
 
-def _check_number(opt: Option, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise opt._error(value)
-    if opt.kind == "int":
-        if value != int(value):
-            raise opt._error(value)
-        value = int(value)
-    else:
-        value = float(value)
+def _check_number(opt: Option, given: Any) -> int | float:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
+        raise opt._error(given)
+    value = int(given) if opt.kind == "int" else float(given)
+    if value != given:
+        raise opt._error(given)
     if opt.low is not None and (value < opt.low or (opt.open_low and value == opt.low)):
         raise opt._error(value)
     if opt.high is not None and value > opt.high:
@@ -227,7 +224,10 @@ def _share_or_path(text: str) -> str | float:
 
 
 def _true_or_false(text: str) -> bool:
-    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower(), text)  # type: ignore[return-value]
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
 
 
 def _names(text: str) -> str | tuple[str, ...]:

@@ -46,7 +46,7 @@ class Recipe:
         "how far to the right each layer may look: '0011', '0,0,2,*', 'causal', 'bidirectional', 'top:8'",
         "base",
         "plan",
-        auto="the plan that the base was saved with, else 0011 for decoders",
+        auto="the plan that the base was saved with, else the upper half of the layers unmasked",
         metavar="PLAN",
     )
     revision: str | None = option("revision of a base on the model hub", "base", "text", metavar="REV")
@@ -206,25 +206,25 @@ class Recipe:
         low=8,
         metavar="N",
     )
-    context: str = option(
+    context: str | None = option(
         "unit that is seen at once: the sentence, or the sentence among its neighbours",
         "encoding",
         "choice",
-        "sentence",
+        auto="sentence",
         choices=("sentence", "document"),
     )
-    word_split: str = option(
+    word_split: str | None = option(
         "how running text is split into words, saved with the tagger",
         "encoding",
         "choice",
-        "default",
+        auto="default",
         choices=("default", "whitespace"),
     )
-    decode: str = option(
+    decode: str | None = option(
         "how tags are chosen: the best valid sequence, or the best tag of each word",
         "encoding",
         "choice",
-        "viterbi",
+        auto="viterbi",
         choices=("viterbi", "argmax"),
     )
     # selection

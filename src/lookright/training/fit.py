@@ -1,0 +1,182 @@
+"""`fit`: a model, labeled sentences and a recipe in; a trained model and an account of the run out."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import PreTrainedTokenizerBase, set_seed
+from transformers.utils import logging as hf_logging
+
+from lookright.attention import current_plan
+from lookright.data import Dataset, hold_out
+from lookright.encoding import SubwordEncoder
+from lookright.inference.device import resolve_device
+from lookright.models.settings import TaggerSettings
+from lookright.models.tagger_model import LookRightForTokenClassification, extend_labels
+from lookright.training.evaluation import DevScorer
+from lookright.training.examples import TrainingSentences
+from lookright.training.labels import UnseenTypes, check_labels, settings_for
+from lookright.training.recipe import Recipe
+from lookright.training.run import Outcome, Run
+from lookright.training.run_folder import RunFolder
+from lookright.training.weights import as_model, facts_of, prepare_weights
+
+VERSIONED: Final = ("lookright", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The account of a run.
+
+    Attributes:
+        recipe: resolved: a figure for every automatic value.
+        settings: of the trained tagger.
+        outcome: the history, the checkpoint that was chosen, and by what.
+        new_labels: labels that the base did not have.
+        unseen_types: types of dev that train has not.
+        n_sentences: training sentences with words.
+        n_words: words whose loss is counted in each epoch.
+        n_parameters: weights of the tagger.
+        n_trained: those of them that were trained.
+        seconds: wall-clock time of this call.
+        account: what is written as run.json: seeds, versions, data hashes, and the outcome.
+    """
+
+    recipe: Recipe
+    settings: TaggerSettings
+    outcome: Outcome
+    new_labels: tuple[str, ...]
+    unseen_types: UnseenTypes | None
+    n_sentences: int
+    n_words: int
+    n_parameters: int
+    n_trained: int
+    seconds: float
+    account: dict[str, Any] = field(repr=False)
+
+
+def fit(
+    model: LookRightForTokenClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    dev: Dataset | None = None,
+    recipe: Recipe | None = None,
+    out: str | Path | None = None,
+    *,
+    progress: bool = True,
+) -> FitResult:
+    """Train a tagger in place, by a recipe.
+
+    The model's labels are kept and those of new types in `train` are added; adapters are added where the recipe's
+    method wants them. Afterwards the model has the weights of the checkpoint that is best on dev, or the last ones
+    without dev. Test data is not asked for, so it cannot be looked at.
+
+    Args:
+        model: a tagger, with its plan installed.
+        tokenizer: the base's.
+        train: labeled sentences.
+        dev: labeled sentences that choose the checkpoint. None, and a share as `recipe.dev`: so much of `train` is held
+            out by content.
+        recipe: what to do; automatic values are filled in.
+        out: folder for recipe.toml, run.json, log.jsonl and the checkpoints from which a run can be resumed; new or
+            empty, unless the recipe says `resume`. By default the recipe's; without one nothing is kept on disk.
+        progress: whether to show a table on stderr.
+
+    Raises:
+        RecipeError: options that cannot work, or a resumption with another recipe.
+        LabelError: train and dev share no type, or (`strict_labels`) dev has one that train has not.
+        OutputError: `out` holds something else, or cannot be written.
+        KeyboardInterrupt: with a text that says what is kept.
+    """
+    began = time.monotonic()
+    recipe = recipe or Recipe()
+    out = out if out is not None else recipe.out
+    if out is not None:
+        RunFolder(Path(out)).check(resume=recipe.resume)
+    device = resolve_device(recipe.device)
+    if dev is None and isinstance(recipe.dev, float):
+        train, dev = hold_out(train, recipe.dev)
+    recipe = as_model(recipe, model).resolved(facts_of(model, len(train), device))
+    settings = settings_for(recipe, train, model.settings)
+    unseen = None if dev is None else check_labels(dev, settings, "dev", strict=recipe.strict_labels)
+    set_seed(recipe.seed)
+    new_labels = extend_labels(model, settings) if settings != model.settings else ()
+    prepare_weights(model, recipe)
+    examples = TrainingSentences(
+        train, settings, SubwordEncoder(tokenizer), share_detokenized=recipe.detokenize or 0.0, seed=recipe.seed
+    )
+    account = account_of(model, recipe, train, dev, device)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_process_kept())
+        place = Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="lookright-")))
+        scorer = None if dev is None else DevScorer(model, tokenizer, dev, device, recipe.token_budget or 1)
+        run = Run(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
+        outcome = run.go(device, account, progress=progress)
+    model.eval()
+    return FitResult(
+        recipe=recipe,
+        settings=settings,
+        outcome=outcome,
+        new_labels=new_labels,
+        unseen_types=unseen,
+        n_sentences=len(examples),
+        n_words=sum(len(ids) for ids in examples.label_ids),
+        n_parameters=sum(p.numel() for p in model.parameters()),
+        n_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        seconds=time.monotonic() - began,
+        account=account,
+    )
+
+
+def account_of(
+    model: LookRightForTokenClassification, recipe: Recipe, train: Dataset, dev: Dataset | None, device: torch.device
+) -> dict[str, Any]:
+    """What is written beside a result so that it can be made again: seed, versions, data, labels, plan, base."""
+    plan = None if model.is_encoder else current_plan(model.backbone)
+    gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
+    return {
+        "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seed": recipe.seed,
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONED}},
+        "machine": {"system": platform.platform(), "device": gpu or device.type, "cores": os.cpu_count()},
+        "train": _data_account(train),
+        "dev": None if dev is None else _data_account(dev),
+        "base": dict(model.config.base),
+        "plan": None if plan is None else plan.to_list(),
+        "labels": list(model.settings.labels),
+    }
+
+
+def _data_account(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "path": dataset.path,
+        "sha256": dataset.content_hash(),
+        "sentences": len(dataset),
+        "words": dataset.n_words,
+        "scheme": None if dataset.scheme is None else dataset.scheme.value,
+    }
+
+
+@contextlib.contextmanager
+def _process_kept() -> Iterator[None]:
+    """Give environment variables and the loudness of transformers back as they were: the Trainer sets both."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")}
+    verbosity = hf_logging.get_verbosity()
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("ACCELERATE_") and name not in environment]:
+            del os.environ[name]
+        os.environ.update(environment)
+        hf_logging.set_verbosity(verbosity)

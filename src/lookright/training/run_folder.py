@@ -1,0 +1,139 @@
+"""The folder of a run: recipe.toml, run.json, log.jsonl and the checkpoints; what it may hold, what is left in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+
+from lookright.errors import OutputError, RecipeError
+from lookright.training.checkpoints import Checkpoints, write_whole
+from lookright.training.recipe import Recipe
+
+RECIPE_FILE: Final = "recipe.toml"
+RUN_FILE: Final = "run.json"
+LOG_FILE: Final = "log.jsonl"
+CHECKPOINTS: Final = "checkpoints"
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What must be the same for a run to go on, besides the recipe: keys of run.json and what to call them.
+_IDENTITY: Final = {
+    "train": "the training data",
+    "dev": "the dev data",
+    "labels": "the labels",
+    "plan": "the plan",
+    "base": "the base",
+}
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: of the folder; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = Checkpoints(path / CHECKPOINTS)
+        self.log = path / LOG_FILE
+        self._made = False
+
+    def check(self, *, resume: bool) -> None:
+        """Refuse a place that holds something else, before any work is done.
+
+        Raises:
+            OutputError: a file, a folder with other things in it, or (unless `resume`) an earlier run.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} is a file; expected a folder to write to")
+        if not self.path.is_dir():
+            return
+        found = sorted(entry.name for entry in self.path.iterdir())
+        if (self.path / RUN_FILE).is_file():
+            if not resume:
+                raise OutputError(f"{self.path} holds an earlier run; go on with it by --resume, or give a new folder")
+        elif found:
+            raise OutputError(f"{self.path} holds something else ({found[0]}); give a new or an empty folder")
+
+    def begin(self, recipe: Recipe, account: Mapping[str, Any], *, resume: bool) -> Path | None:
+        """Write recipe and account of a new run; or find the checkpoint from which an earlier one goes on.
+
+        Returns:
+            The newest whole checkpoint of the run that is resumed; None to begin at the beginning.
+
+        Raises:
+            RecipeError: the earlier run had another recipe, other data, labels, plan or base.
+            OutputError: the folder cannot be written.
+        """
+        if resume and (self.path / RUN_FILE).is_file():
+            self._compare(recipe, account)
+            return self.checkpoints.newest()
+        with writing(self.path):
+            self._made = not self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path / RECIPE_FILE, recipe.to_toml())
+            self.write_account(account)
+        return None
+
+    def write_account(self, account: Mapping[str, Any]) -> None:
+        """Write run.json."""
+        with writing(self.path):
+            write_whole(self.path / RUN_FILE, json.dumps(account, indent=1, ensure_ascii=False) + "\n")
+
+    def tidy(self) -> None:
+        """After a failure: remove what is half-written, and everything of ours when there is nothing to resume from."""
+        self.checkpoints.clear_partial()
+        if self.checkpoints.updates() or not self.path.is_dir():
+            return
+        for name in (RECIPE_FILE, RUN_FILE, LOG_FILE, *(f".{n}.part" for n in (RECIPE_FILE, RUN_FILE, LOG_FILE))):
+            (self.path / name).unlink(missing_ok=True)
+        if self._made:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+    def _compare(self, recipe: Recipe, account: Mapping[str, Any]) -> None:
+        try:
+            before = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{self.path / RUN_FILE} cannot be read ({error}); give a new folder") from error
+        earlier = Recipe.from_toml(self.path / RECIPE_FILE)
+        if names := recipe.differences(earlier):
+            raise RecipeError(
+                f"the run in {self.path} cannot go on with another recipe: {names[0]} was "
+                f"{getattr(earlier, names[0])!r} and is {getattr(recipe, names[0])!r} now"
+                + (f" ({', '.join(names[1:])} differ, too)" if names[1:] else "")
+            )
+        for key, words in _IDENTITY.items():
+            if before.get(key) != account.get(key):
+                raise RecipeError(f"the run in {self.path} cannot go on: {words} changed since; give a new folder")
+
+
+@contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Within: what goes wrong in writing becomes one clear `OutputError`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise write_error(place, error) from error
+
+
+def write_error(place: Path, error: BaseException) -> OutputError:
+    """The one line for a failure to write below `place`."""
+    number = next((e.errno for e in _chain(error) if isinstance(e, OSError) and e.errno is not None), None)
+    texts = " ".join(str(e) for e in _chain(error))
+    if number in _FULL or "No space left" in texts or "File too large" in texts:
+        return OutputError(f"{place}: the disk is full; free some space, then go on with --resume")
+    reason = next((e.strerror for e in _chain(error) if isinstance(e, OSError) and e.strerror), None)
+    return OutputError(f"{place}: cannot be written: {reason or str(error).splitlines()[0]}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,370 @@
+"""The training loop: the Trainer of transformers, with our own batches, loss, optimizer and evaluation.
+
+What is ours, all through methods that the Trainer offers for it:
+
+- an update is a number of sentences, cut into micro-batches by a token budget; its loss is the mean over all counted
+  words of the update, whatever the micro-batches and the processes, so that k micro-batches give the gradient of one;
+- the learning rate is a function of the number of updates, and ends where the schedule says;
+- evaluation is on dev, over the full gold, through the predictor;
+- checkpoints hold what is trained as safetensors and the Trainer's own state files, but no pickled arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lookright.errors import LookRightError, OutputError
+from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.training.checkpoints import MODEL_FILE, Checkpoints
+from lookright.training.examples import Collator, TrainingSentences, UpdateSampler
+from lookright.training.progress import Reporter, RunLog
+from lookright.training.recipe import Recipe
+from lookright.training.schedule import Schedule, checkpoint_updates
+
+LOGGED_LOSSES: Final = 500
+"""About how many losses a run logs besides those at its checkpoints."""
+
+Evaluate = Callable[[], Mapping[str, float | None]]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """When a run does what, in updates.
+
+    Attributes:
+        updates_per_epoch: updates in one pass.
+        n_updates: updates in all.
+        checkpoints: after which updates it is evaluated and saved.
+        log_every: updates between two logged losses.
+    """
+
+    updates_per_epoch: int
+    n_updates: int
+    checkpoints: tuple[int, ...]
+    log_every: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, n_sentences: int) -> RunPlan:
+        """The plan of a resolved recipe for so many sentences."""
+        assert recipe.epochs is not None
+        assert recipe.batch_size is not None
+        per_epoch = math.ceil(n_sentences / recipe.batch_size)
+        checkpoints = checkpoint_updates(recipe.epochs, per_epoch, recipe.evals_per_epoch)
+        return cls(per_epoch, checkpoints[-1], checkpoints, max(1, checkpoints[-1] // LOGGED_LOSSES))
+
+
+def best_update(history: list[dict[str, Any]]) -> int | None:
+    """The update with the highest score on dev, the earliest on a tie; None when dev was never scored."""
+    scored = [entry for entry in history if "eval_score" in entry]
+    return max(scored, key=lambda e: (e["eval_score"], -e["step"]))["step"] if scored else None
+
+
+def out_of_patience(history: list[dict[str, Any]], patience: int) -> bool:
+    """Whether the last `patience` evaluations brought no better score; never when patience is 0."""
+    scored = [entry["step"] for entry in history if "eval_score" in entry]
+    best = best_update(history)
+    return bool(patience) and best is not None and len([step for step in scored if step > best]) >= patience
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that training changes, by name: all of them, or the adapters and the head."""
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def load_trained_state(model: nn.Module, file: Path) -> None:
+    """Put the weights of a checkpoint into a model.
+
+    Raises:
+        OutputError: the file does not fit the model.
+    """
+    state = load_file(file)
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if own.keys() != state.keys():
+        raise OutputError(
+            f"{file} does not fit the model: {sorted(own.keys() ^ state.keys())[0]!r} is only on one side"
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+class TaggerTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer of transformers for taggers.
+
+    Args:
+        model: the tagger, with everything that is not trained frozen.
+        args: made by `training_arguments`.
+        recipe: resolved.
+        plan: of this run.
+        examples: the training sentences.
+        collator: puts an update together.
+        evaluate_dev: scores the model on dev; None without dev. Called by all processes at once.
+    """
+
+    def __init__(
+        self,
+        model: LookRightForTokenClassification,
+        args: TrainingArguments,
+        *,
+        recipe: Recipe,
+        plan: RunPlan,
+        examples: TrainingSentences,
+        collator: Collator,
+        evaluate_dev: Evaluate | None,
+    ) -> None:
+        self.recipe, self.plan, self.evaluate_dev = recipe, plan, evaluate_dev
+        self.optimizer: Any = None
+        self.lr_scheduler: Any = None
+        self.control: Any = None
+        self.writing = False
+        self.trained_names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        super().__init__(model=model, args=args, train_dataset=examples, data_collator=collator)
+        self.remove_callback(PrinterCallback)  # it writes to stdout
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Updates: lists of this process's sentences, put together as micro-batches."""
+        recipe = self.recipe
+        assert recipe.batch_size is not None
+
+        def epoch() -> int:
+            return int(self.state.global_step // self.plan.updates_per_epoch)
+
+        sampler = UpdateSampler(
+            len(self.train_dataset), recipe.batch_size, recipe.seed, epoch,
+            rank=self.args.process_index, world=self.args.world_size,
+        )  # fmt: skip
+        # A generator of its own: an epoch's start must not move the one that dropout draws from.
+        return DataLoader(
+            self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator, generator=torch.Generator()
+        )
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and backward over all micro-batches of an update; gradients are exchanged with the last one.
+
+        Returns:
+            This process's part of the mean loss over the words of the update, times the number of processes.
+        """
+        model.train()
+        batches: list[dict[str, Any]] = inputs["micro_batches"]
+        n_words, n_rounds = self._over_processes(inputs["n_words"], len(batches))
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # these exchange weights in every forward
+            batches = batches + [self.data_collator.batch([self.train_dataset.weightless()])] * (
+                n_rounds - len(batches)
+            )
+        # Gradients are averaged over processes, so that the mean over words needs the number of processes back.
+        scale = self.args.world_size / max(1, n_words)
+        total = torch.zeros((), device=self.args.device)
+        for index, batch in enumerate(batches):
+            last = index == len(batches) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss = self.compute_loss(model, self._on_device(batch)) * scale
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The SUM of the cross-entropies of the counted words of a micro-batch."""
+        outputs = model(**inputs)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Any:
+        """AdamW (arXiv 1711.05101): decay on matrices only, the head with a learning rate of its own."""
+        if self.optimizer is None:
+            recipe = self.recipe
+            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+            for name, parameter in (model or self.model).named_parameters():
+                if parameter.requires_grad:
+                    head = name.removeprefix("module.").startswith("score.")
+                    groups.setdefault((head, parameter.ndim > 1), []).append(parameter)
+            self.optimizer = torch.optim.AdamW(
+                [
+                    {
+                        "params": parameters,
+                        "lr": recipe.head_learning_rate if head else recipe.learning_rate,
+                        "weight_decay": recipe.weight_decay if decayed else 0.0,
+                    }
+                    for (head, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+                ],
+                betas=recipe.adam_betas or (0.9, 0.999),
+                eps=recipe.adam_epsilon or 1e-8,
+            )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """The recipe's schedule, counted in updates."""
+        if self.lr_scheduler is None:
+            warmup = math.ceil((self.recipe.warmup_ratio or 0.0) * num_training_steps)
+            schedule = Schedule(self.recipe.schedule or "linear", num_training_steps, warmup)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, schedule)
+        return self.lr_scheduler
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float | None]:
+        """Score dev, and stop the run when patience is out."""
+        assert self.evaluate_dev is not None
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.evaluate_dev().items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if out_of_patience(self.state.log_history, self.recipe.patience):
+            self.control.should_training_stop = True
+        return metrics
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write what is trained as safetensors, and read it back; no pickled arguments."""
+        self.writing = True
+        folder = Path(output_dir or self.args.output_dir)
+        state = self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
+        if not self.args.should_save:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if state is None:
+            names = trained_state(self.model)
+        else:
+            names = {name: tensor.contiguous() for name, tensor in state.items() if name in self.trained_names}
+        save_file(names, folder / MODEL_FILE, metadata={"format": "pt"})
+        written = load_file(folder / MODEL_FILE)
+        odd = next((name for name, tensor in names.items() if not torch.equal(written[name], tensor)), None)
+        if odd is not None:
+            raise OutputError(f"{folder / MODEL_FILE}: the tensor {odd!r} was not written as it is in memory")
+
+    def _on_device(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        device = self.args.device
+        return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+    def _over_processes(self, n_words: int, n_batches: int) -> tuple[int, int]:
+        """The counted words of the update in all processes, and the most micro-batches that one of them has."""
+        if self.args.world_size == 1:
+            return n_words, n_batches
+        counts = self.accelerator.gather(torch.tensor([[n_words, n_batches]], device=self.args.device))
+        return int(counts[:, 0].sum()), int(counts[:, 1].max())
+
+
+class RunCallback(TrainerCallback):  # type: ignore[misc]
+    """Says when to log, evaluate and save, and keeps log, table and checkpoints.
+
+    Args:
+        trainer: of this run.
+        log: gets each loss and evaluation.
+        reporter: shows them; None is silent.
+        checkpoints: where they are; None when nothing is to be saved.
+        every_checkpoint: whether to save at each evaluation, and not only a new best.
+    """
+
+    def __init__(
+        self,
+        trainer: TaggerTrainer,
+        log: RunLog,
+        reporter: Reporter | None,
+        checkpoints: Checkpoints | None,
+        *,
+        every_checkpoint: bool,
+    ) -> None:
+        self.trainer, self.log, self.reporter = trainer, log, reporter
+        self.checkpoints, self.every_checkpoint = checkpoints, every_checkpoint
+        self.loss: float | None = None
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Set what is due after an update."""
+        plan = self.trainer.plan
+        due = state.global_step in plan.checkpoints
+        control.should_log = due or state.global_step % plan.log_every == 0
+        control.should_evaluate = due and self.trainer.evaluate_dev is not None
+        control.should_save = due and self.every_checkpoint
+        return control
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Keep an entry; a loss that is no number ends the run."""
+        entry = {**(logs or {}), "step": state.global_step}
+        if "loss" in entry:
+            self.loss = entry["loss"]
+            if not math.isfinite(entry["loss"]):
+                raise LookRightError(
+                    f"the loss is {entry['loss']} at update {state.global_step}: training has diverged; lower "
+                    "--learning-rate, or use --precision float32"
+                )
+            if self.reporter:
+                self.reporter.update(state.global_step, self.loss)
+                if self.trainer.evaluate_dev is None and state.global_step in self.trainer.plan.checkpoints:
+                    self.reporter.row(
+                        {"epoch": state.epoch, "update": state.global_step, "loss": self.loss}, best=False
+                    )
+        if state.is_world_process_zero:
+            self.log.add(entry)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **_: Any
+    ) -> TrainerControl:
+        """Show the row; without a folder to resume from, only a new best is saved."""
+        best = best_update(state.log_history) == state.global_step
+        if self.reporter:
+            values = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
+            values |= {"epoch": state.epoch, "update": state.global_step, "loss": self.loss}
+            self.reporter.row(values, best=best)
+        if self.checkpoints is not None and not self.every_checkpoint and best:
+            control.should_save = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Make the checkpoint count, then remove all but the best and the last."""
+        self.trainer.accelerator.wait_for_everyone()
+        if self.checkpoints is not None and state.is_world_process_zero:
+            self.checkpoints.seal(state.global_step)
+            best = best_update(state.log_history)
+            self.checkpoints.keep({state.global_step} | ({best} if best is not None else set()))
+        self.trainer.accelerator.wait_for_everyone()
+        self.trainer.writing = False
+
+
+def training_arguments(
+    recipe: Recipe, plan: RunPlan, folder: Path, *, device: torch.device, resumable: bool
+) -> TrainingArguments:
+    """The Trainer's arguments for a resolved recipe; `folder` is where it writes checkpoints."""
+    assert recipe.batch_size is not None
+    args = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=1,  # micro-batches are cut inside an update
+        max_steps=plan.n_updates,
+        max_grad_norm=recipe.max_grad_norm or 0.0,
+        bf16=recipe.precision == "bfloat16",
+        use_cpu=device.type == "cpu",
+        seed=recipe.seed,
+        # When to log, evaluate and save is said by `RunCallback`; which one is best, by `best_update`.
+        logging_strategy="no",
+        eval_strategy="no",
+        save_strategy="no",
+        save_only_model=not resumable,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        report_to=[] if recipe.report_to == "none" else [recipe.report_to],
+        disable_tqdm=True,
+        log_level="error",
+        log_level_replica="error",
+    )
+    if args.n_gpu > 1:
+        args._n_gpu = 1  # one process, one device: DataParallel would cut packed rows apart
+    return args

@@ -1,0 +1,126 @@
+"""The model's side of a recipe: its facts, the settings that it has already, and which of its weights are trained."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from lookright.attention import current_plan
+from lookright.errors import RecipeError
+from lookright.models.base import build_settings_window
+from lookright.models.lora import LoraSettings, add_lora, has_lora, lora_targets, merge_lora
+from lookright.models.settings import LONGEST_WINDOW
+from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.plan import MaskPlan
+from lookright.training.defaults import PRESETS, Facts
+from lookright.training.recipe import Recipe
+
+log = logging.getLogger("lookright")
+
+_OF_SETTINGS = ("subword", "window", "context", "decode", "dropout")
+
+
+def facts_of(model: LookRightForTokenClassification, n_sentences: int, device: torch.device) -> Facts:
+    """What the automatic values of a recipe depend on, for a model and a number of training sentences."""
+    return Facts(
+        n_parameters=sum(p.numel() for p in model.backbone.parameters()),
+        n_sentences=n_sentences,
+        device=device.type,
+        max_window=build_settings_window(model.backbone.config, LONGEST_WINDOW),
+        bfloat16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+    )
+
+
+def as_model(recipe: Recipe, model: LookRightForTokenClassification) -> Recipe:
+    """The recipe with what the model settles: its plan, and the settings that neither the user nor a preset chose.
+
+    Raises:
+        RecipeError: a window that the base does not take, or a plan other than the model's.
+    """
+    preset = PRESETS.get(recipe.preset or "", {})
+    changes = {
+        name: getattr(model.settings, name)
+        for name in _OF_SETTINGS
+        if getattr(recipe, name) is None and name not in preset
+    }
+    takes = build_settings_window(model.backbone.config, recipe.window or changes["window"])
+    if recipe.window is not None and takes < recipe.window:
+        raise RecipeError(f"window is {recipe.window}, but this base takes {takes} sub-words at most")
+    rule = model.settings.word_rule.get("rule")
+    plan = None if model.is_encoder else current_plan(model.backbone)
+    if recipe.plan is not None and (plan is None or MaskPlan.parse(recipe.plan, plan.n_layers) != plan):
+        raise RecipeError(f"plan is {recipe.plan!r}, but the model was loaded with {plan or 'no plan'}; load it anew")
+    return recipe.replace(
+        **{**changes, "window": takes},
+        word_split=recipe.word_split or (rule if rule in ("default", "whitespace") else None),
+        plan=None if plan is None else str(plan),
+    )
+
+
+def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> None:
+    """Make trainable what the method trains, and freeze the rest.
+
+    Adapters that are there already are trained further; for full fine-tuning they are merged first.
+
+    Args:
+        model: changed in place.
+        recipe: resolved.
+
+    Raises:
+        RecipeError: a method that does not fit the model as it was loaded.
+    """
+    backbone = model.backbone
+    quantized = any(type(module).__name__ in ("Linear4bit", "Linear8bitLt") for module in backbone.modules())
+    if recipe.method == "full":
+        if quantized:
+            raise RecipeError(
+                "method is 'full', but the base is quantised, and such weights cannot be trained; use qlora"
+            )
+        if has_lora(backbone):
+            merge_lora(backbone)
+        model.config.adapter = None
+        if any(p.dtype in (torch.bfloat16, torch.float16) for p in backbone.parameters()):
+            log.info("the weights are trained in float32: small updates would be lost in 16 bits")
+            backbone.float()
+        model.requires_grad_(True)
+        return
+    if recipe.method == "qlora" and not quantized:
+        raise RecipeError("method is 'qlora', but the base was not loaded in 4 bits (quantization='4bit', CUDA only)")
+    if not has_lora(backbone):
+        if model.config.adapter is not None:
+            raise RecipeError("the tagger's adapter was merged into its base; load it unmerged to train adapters again")
+        settings = LoraSettings(
+            r=recipe.lora_r or 0,
+            alpha=recipe.lora_alpha or 0.0,
+            dropout=recipe.lora_dropout or 0.0,
+            targets=lora_targets(backbone, recipe.lora_targets or "all-linear"),
+        )
+        add_lora(backbone, settings)
+        model.config.adapter = settings.to_dict()
+    backbone.requires_grad_(False)
+    for name, parameter in backbone.named_parameters():
+        if ".lora_" in name:
+            parameter.requires_grad_(True)
+    model.score.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def recomputed_activations(model: LookRightForTokenClassification, wanted: bool) -> Iterator[None]:
+    """Within: the backbone computes its activations again in the backward pass, instead of keeping them."""
+    if not wanted:
+        yield
+        return
+    # transformers renamed these methods in 5.23, and warns about the old names.
+    backbone: Any = model.backbone
+    name = (
+        "activation_checkpointing" if hasattr(backbone, "activation_checkpointing_enable") else "gradient_checkpointing"
+    )
+    getattr(backbone, f"{name}_enable")(**{f"{name}_kwargs": {"use_reentrant": False}})
+    try:
+        yield
+    finally:
+        getattr(backbone, f"{name}_disable")()

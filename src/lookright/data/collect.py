@@ -56,6 +56,8 @@ def collect(
             found.append(ill)
             if repair_tags:
                 sentences = [_repaired(sentence, wanted) for sentence in sentences]
+    else:
+        wanted = None
     for note in found:
         serious = note.kind not in ("scheme", "columns")
         log.log(logging.WARNING if serious else logging.INFO, "%s: %s", path, note.message)

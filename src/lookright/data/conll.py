@@ -261,7 +261,7 @@ def write_conll(dataset: Dataset | Iterable[Sentence], target: str | Path | Text
             if borders and index in starts:
                 handle.write("-DOCSTART-\tO\n\n")
             rows = _rows(sentence)
-            if index == 0 and rows[:1] and rows[0].startswith("\ufeff"):
+            if index == 0 and not borders and rows[:1] and rows[0].startswith("\ufeff"):
                 handle.write("\ufeff")  # readers take the first one for a byte order mark
             handle.writelines(rows)
             handle.write("\n")

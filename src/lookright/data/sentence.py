@@ -245,8 +245,7 @@ class Dataset:
     def documents(self) -> tuple[Document, ...]:
         """The sentences, grouped by document."""
         starts = self.document_starts or ()
-        ends = (*starts[1:], len(self.sentences))
-        return tuple(Document(self.sentences[start:end]) for start, end in zip(starts, ends, strict=True))
+        return tuple(Document(self.sentences[start:end]) for start, end in pairwise((*starts, len(self.sentences))))
 
     def tag_counts(self) -> Counter[str]:
         """How often each tag occurs."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lookright.data import CharSpan, Dataset, Sentence, WordSplitter
 from lookright.tags import Scheme, Span, to_tags
 
-ODD = ("\ufe0f", "\u200d", "\u00a0", "\u2028", "\u0085", "\u0301", "\ufeff", "#", "-", "_", "👨\u200d👩", "🇭🇷", "é", "x")
+ODD = (
     "\ufe0f",
     "\u200d",
     "\u00a0",

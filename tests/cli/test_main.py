@@ -109,6 +109,7 @@ def raising(error: BaseException) -> object:
         (MemoryError(), 1, "out of memory: lower --token-budget"),
         (ZeroDivisionError("oops"), 1, "unexpected ZeroDivisionError: oops (run again with --debug"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (KeyboardInterrupt("stopped after update 7"), 130, "error: stopped after update 7"),
     ],
 )
 def test_what_goes_wrong_is_one_line(

@@ -54,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except BrokenPipeError:
         return _reader_went_away()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if debug:
             traceback.print_exc()
-        trouble.complain("stopped by Ctrl-C; what was saved before is whole", kind="stopped")
+        trouble.complain(str(stop) or "stopped by Ctrl-C; nothing half-written is kept")
         return 130
     except Exception as error:
         if debug:

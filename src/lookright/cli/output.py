@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO
+
+COLOURS = {"red": 31, "green": 32, "yellow": 33}
 
 
 def data(text: str) -> None:
@@ -24,6 +27,13 @@ def say(message: str = "", *, quiet: bool = False) -> None:
         with contextlib.suppress(BrokenPipeError):
             sys.stderr.write(message + "\n")
             sys.stderr.flush()
+
+
+def paint(text: str, colour: str, stream: TextIO) -> str:
+    """The text in a colour where `stream` is a terminal that shows one, and NO_COLOR is not set."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
 
 
 def percent(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from lookright.training.options import Option
@@ -13,9 +14,12 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--recipe` and one flag for each option of `Recipe`, under the recipe's own headings."""
     parser.add_argument("--recipe", metavar="FILE.toml", help="read options from a file; flags win over it")
     for name, heading in GROUPS.items():
-        group = parser.add_argument_group(heading.lower())
-        for option in options_in(name):
-            _add_option(group, option)
+        _add_group(parser, heading, options_in(name))
+
+
+def add_some_recipe_arguments(parser: argparse.ArgumentParser, heading: str, names: Sequence[str]) -> None:
+    """Add the flags of some of a recipe's options, for a command that does a part of what training does."""
+    _add_group(parser, heading, [OPTIONS[name] for name in names])
 
 
 def recipe_from(args: argparse.Namespace) -> Recipe:
@@ -24,18 +28,29 @@ def recipe_from(args: argparse.Namespace) -> Recipe:
     Raises:
         RecipeError: a file that cannot be read, or an option that does not fit.
     """
-    given = _given_options(args)
-    return Recipe.from_toml(args.recipe, **given) if args.recipe else Recipe.from_dict(given)
+    given = given_options(args)
+    recipe = getattr(args, "recipe", None)
+    return Recipe.from_toml(recipe, **given) if recipe else Recipe.from_dict(given)
 
 
-def _given_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that stood on the command line, read and checked."""
+def given_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the recipe's options that stood on the command line, read and checked.
+
+    Raises:
+        RecipeError: a value that its option does not take.
+    """
     found: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         if hasattr(args, name):
             value = getattr(args, name)
             found[name] = option.from_text(value) if isinstance(value, str) else value
     return found
+
+
+def _add_group(parser: argparse.ArgumentParser, heading: str, options: Sequence[Option]) -> None:
+    group = parser.add_argument_group(heading[0].lower() + heading[1:])
+    for option in options:
+        _add_option(group, option)
 
 
 def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:

@@ -1,15 +1,29 @@
-"""`lookright train`: a recipe in, a tagger folder out."""
+"""`lookright train`: a recipe in, a saved tagger and its score out."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from lookright.cli.info import say_what_a_plan_means
+from lookright.cli.libraries import calm
+from lookright.cli.output import as_json, data, say
+from lookright.cli.parser import UsageError, add_json_argument
 from lookright.cli.recipe_flags import add_recipe_arguments, recipe_from
 
+if TYPE_CHECKING:
+    from lookright.api.report import Report
+    from lookright.api.tagger import Tagger
+    from lookright.data import Dataset
+    from lookright.training.fit import FitResult
+    from lookright.training.recipe import Recipe
+
 EXAMPLES = """
-lookright train --base BASE --train train.conll --dev dev.conll --plan 0011 --out my-tagger
-lookright train --base BASE --train train.conll --dev 0.1 --test test.conll --out my-tagger
-lookright train --base BASE --train train.conll --dev dev.conll --preset paper --out my-tagger
+lookright train --base my-base --train train.conll --dev dev.conll --plan 0011 --out my-tagger
+lookright train --base my-base --train train.conll --dev 0.1 --test test.conll --out my-tagger
+lookright train --base my-base --train train.conll --dev dev.conll --preset paper --out my-tagger
 lookright train --recipe recipe.toml --seed 2 --out run-2
 lookright train --recipe recipe.toml --out my-tagger --resume
 lookright train --recipe recipe.toml --dry-run > resolved.toml
@@ -20,10 +34,122 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the recipe's options, and what is done with the recipe."""
     add_recipe_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe as TOML and stop")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, report, and say what comes next."""
+    """Train, score on test, and say where the result is and what comes next."""
     recipe = recipe_from(args)
+    require(recipe, ("base", "train") if args.dry_run else ("base", "train", "out"))
+    say_what_a_plan_means(recipe.plan, quiet=args.quiet)
+    if recipe.out is not None:
+        check_out(Path(recipe.out), resume=recipe.resume)
+    sets = read_sets(recipe)
+    calm(quiet=args.quiet)
+    tagger = tagger_on_base(recipe, sets["train"])
+    if args.dry_run:
+        data(resolved(recipe, tagger, sets["train"]).to_toml())
+        return 0
+    dev = sets.get("dev", recipe.dev if isinstance(recipe.dev, float) else None)
+    result = tagger.fit(sets["train"], dev=dev, recipe=recipe, out=recipe.out, progress=not args.quiet)
+    report = None
+    if "test" in sets:
+        report = tagger.evaluate(sets["test"], name="test", progress=not args.quiet)
+        tagger.save_pretrained(str(recipe.out))  # once more, with the score in the model card
+    if args.json:
+        as_json(_account(recipe, result, report))
+    elif report is not None:
+        data(f"test: {report}\n")
+    _say_what_comes_next(recipe, result, quiet=args.quiet)
     return 0
+
+
+def require(recipe: Recipe, names: tuple[str, ...]) -> None:
+    """Raise `UsageError` for the options that must be given and are not."""
+    missing = [f"--{name}" for name in names if getattr(recipe, name) is None]
+    if missing:
+        raise UsageError(
+            f"{' and '.join(missing)} must be given, as a flag or in --recipe (see `lookright train --help`)"
+        )
+
+
+def check_out(out: Path, *, resume: bool) -> None:
+    """Refuse an out folder that holds something else before anything is read or loaded."""
+    from lookright.training.run_folder import RunFolder
+
+    RunFolder(out).check(resume=resume)
+
+
+def read_sets(recipe: Recipe) -> dict[str, Dataset]:
+    """Return the labeled files of a recipe by role: train, and dev and test where they are files."""
+    from lookright.api.inputs import as_dataset, reading_options
+
+    paths = {"train": recipe.train, "dev": recipe.dev, "test": recipe.test}
+    options = reading_options(recipe)
+    return {role: as_dataset(path, **options) for role, path in paths.items() if isinstance(path, str)}
+
+
+def tagger_on_base(recipe: Recipe, train: Dataset) -> Tagger:
+    """Return an untrained tagger for the labels of `train`, or the saved tagger that the base is."""
+    from lookright.api.tagger import Tagger
+    from lookright.models.base import resolve_folder
+    from lookright.models.store import is_tagger_folder
+
+    base = str(recipe.base)
+    folder = resolve_folder(base, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
+    new: dict[str, Any] = {}
+    if not is_tagger_folder(folder):
+        new = {"labels": train.labels(), "scheme": train.scheme, "plan": recipe.plan}
+    elif recipe.plan is not None:
+        raise UsageError(f"{base} is a saved tagger, which has its own plan; leave --plan out, or start from its base")
+    return Tagger.from_pretrained(
+        base,
+        **new,
+        device=recipe.device,
+        backend=recipe.backend,
+        quantization="4bit" if recipe.method == "qlora" else None,
+        revision=recipe.revision,
+        trust_remote_code=recipe.trust_remote_code,
+        token_budget=recipe.token_budget,
+        word_split=recipe.word_split,
+    )
+
+
+def resolved(recipe: Recipe, tagger: Tagger, train: Dataset) -> Recipe:
+    """Return the recipe with a figure in place of every automatic value."""
+    from lookright.data import hold_out
+    from lookright.training.weights import as_model, facts_of
+
+    assert tagger.model is not None
+    if isinstance(recipe.dev, float):
+        train, _ = hold_out(train, recipe.dev)
+    return as_model(recipe, tagger.model).resolved(facts_of(tagger.model, len(train), tagger.device))
+
+
+def _account(recipe: Recipe, result: FitResult, report: Report | None) -> dict[str, Any]:
+    outcome = result.outcome
+    return {
+        "out": recipe.out,
+        "dev": {"score": outcome.score_name, "value": outcome.best_score} if outcome.score_name else None,
+        "chosen_by": outcome.chosen_by,
+        "update": outcome.update,
+        "n_updates": outcome.n_updates,
+        "stopped_early": outcome.stopped_early,
+        "n_parameters": result.n_parameters,
+        "n_trained": result.n_trained,
+        "seconds": round(result.seconds, 1),
+        "test": None if report is None else report.to_dict(),
+    }
+
+
+def _say_what_comes_next(recipe: Recipe, result: FitResult, *, quiet: bool) -> None:
+    outcome = result.outcome
+    if outcome.best_score is None:
+        chosen = "the last weights (no dev set to choose by)"
+    else:
+        chosen = (
+            f"the weights after update {outcome.update}, {outcome.score_name} {100 * outcome.best_score:.2f} on dev"
+        )
+    out = shlex.quote(str(recipe.out))
+    say(f"saved to {recipe.out}: {chosen}", quiet=quiet)
+    say(f"next: lookright predict {out} FILE, or lookright evaluate {out} FILE", quiet=quiet)

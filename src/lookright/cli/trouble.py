@@ -72,6 +72,18 @@ def messages_on_stderr(*, quiet: bool) -> Iterator[None]:
         logger.propagate = propagate_before
 
 
+@contextlib.contextmanager
+def no_notes() -> Iterator[None]:
+    """Within: our loggers write nothing, for a command that reports the same things as data."""
+    logger = logging.getLogger("lookright")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # children such as lookright.data ask here for their level
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 class _LineHandler(logging.Handler):
     """Writes a log record as one of our lines."""
 

@@ -1,0 +1,61 @@
+"""What the commands that load a saved tagger share: the flags of the machine, and the loading."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from lookright.cli.libraries import calm
+from lookright.cli.recipe_flags import add_some_recipe_arguments, recipe_from
+
+if TYPE_CHECKING:
+    from lookright.api.tagger import Tagger
+
+READING = ("format", "columns", "scheme", "repair", "unaligned")
+MACHINE = ("device", "precision", "backend", "token_budget", "revision", "trust_remote_code")
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how labeled files are read."""
+    add_some_recipe_arguments(parser, "What is read", READING)
+
+
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `read_dataset` takes, from the flags.
+
+    Raises:
+        RecipeError: a value that its option does not take.
+    """
+    from lookright.api.inputs import reading_options as options_of_recipe
+
+    options = options_of_recipe(recipe_from(args))
+    return {**options, "scheme": options["scheme"] or "auto"}
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where a tagger runs."""
+    add_some_recipe_arguments(parser, "Where it runs", MACHINE)
+
+
+def load_tagger(args: argparse.Namespace) -> Tagger:
+    """Load the saved tagger `args.model` as the machine flags ask.
+
+    Raises:
+        ModelFolderError: no such folder, or a base that nobody has trained yet.
+    """
+    from lookright.api.tagger import Tagger
+    from lookright.models.base import resolve_folder
+    from lookright.models.store import read_config
+
+    calm(quiet=args.quiet)
+    recipe = recipe_from(args)
+    read_config(resolve_folder(args.model, revision=recipe.revision))  # raises for a base, before it is loaded
+    return Tagger.from_pretrained(
+        args.model,
+        device=recipe.device,
+        backend=recipe.backend,
+        dtype=recipe.precision or "auto",
+        revision=recipe.revision,
+        trust_remote_code=recipe.trust_remote_code,
+        token_budget=recipe.token_budget,
+    )

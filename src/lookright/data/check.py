@@ -300,10 +300,8 @@ def _summary(name: str, stats: SplitStats, dataset: Dataset) -> CheckItem:
     scheme = "no tags" if note is None else note.message
     spans = "" if stats.scheme == Scheme.PLAIN.value else f", {_n(stats.n_spans, 'span')}"
     subwords = "" if stats.subwords is None else f"; sub-words per sentence: {stats.subwords}"
-    message = (
-        f"{name}: {_n(stats.n_sentences, 'sentence')} in {_n(stats.n_documents, 'document')}, {_n(stats.n_words, 'word')}{spans}; "
-        f"words per sentence: {stats.words}{subwords}; {scheme}"
-    )
+    size = f"{_n(stats.n_sentences, 'sentence')} in {_n(stats.n_documents, 'document')}, {_n(stats.n_words, 'word')}"
+    message = f"{name}: {size}{spans}; words per sentence: {stats.words}{subwords}; {scheme}"
     return CheckItem(Level.GOOD if dataset.tagged else Level.FAIL, "counts", message)
 
 

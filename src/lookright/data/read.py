@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -128,12 +129,17 @@ def iter_input(
 
 
 def _json_input(path: str | Path, name: str, splitter: WordSplitter) -> Iterator[Read]:
-    for line, record in iter_records(path):
-        gold = (*TAG_KEYS, *SPAN_KEYS)
-        words_or_text = {key: value for key, value in record.items() if key not in gold}
-        one = [(line, words_or_text)]
-        tokens = shape_of(words_or_text, name, line) == "tokens"
-        yield from token_reads(one, name) if tokens else span_reads(one, name, splitter)
+    records = iter_records(path)
+    first = next(records)
+    gold = (*TAG_KEYS, *SPAN_KEYS)
+    bare = (
+        (line, {key: value for key, value in record.items() if key not in gold})
+        for line, record in chain((first,), records)
+    )
+    if shape_of(first[1], name, first[0]) == "tokens":
+        yield from token_reads(bare, name)
+    else:
+        yield from span_reads(bare, name, splitter)
 
 
 def _format(path: str | Path, format: str, *, plain: str) -> str:

@@ -80,8 +80,8 @@ def shape_of(record: Record, name: str, line: int) -> str:
     Raises:
         DataError: for a record that is neither.
     """
-    has_tokens = any(key in record for key in TOKEN_KEYS)
-    if has_tokens and (any(key in record for key in TAG_KEYS) or "text" not in record):
+    has_tokens, has_tags, has_spans = (any(map(record.__contains__, k)) for k in (TOKEN_KEYS, TAG_KEYS, SPAN_KEYS))
+    if has_tokens and (has_tags or not has_spans or "text" not in record):
         return "tokens"
     if "text" in record:
         return "spans"

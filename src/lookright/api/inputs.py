@@ -46,7 +46,7 @@ def reading_options(recipe: Recipe, splitter: WordSplitter | None = None) -> dic
         "scheme": recipe.scheme,
         "repair": recipe.repair,
         "unaligned": recipe.unaligned,
-        "splitter": splitter or WordSplitter(recipe.word_split),
+        "splitter": splitter or WordSplitter(recipe.word_split or "default"),
     }
 
 
@@ -99,9 +99,10 @@ def as_sentences(inputs: Any, words: Any, splitter: WordSplitter) -> tuple[list[
         return [splitter.sentence(item) for item in items], None, False
     if all(isinstance(item, Sentence) for item in items):
         return items, None, False
-    odd = next((item for item in items if not isinstance(item, str | Sentence)), None)
-    if odd is None:
+    strange = [item for item in items if not isinstance(item, str | Sentence)]
+    if not strange:
         raise DataError("the list holds texts and Sentences; expected one kind only")
+    odd = strange[0]
     hint = "; a list of lists of words is words=[[...], ...]" if _is_list(odd) else ""
     raise DataError(f"the list holds a {type(odd).__name__}; expected texts, or Sentences{hint}")
 

@@ -332,8 +332,8 @@ class Tagger:
                 resumed from.
             recipe: the options of the run.
             progress: show a table on stderr.
-            options: the fields of `Recipe` by name (`epochs=3`, `method="lora"`, ...), on top of `recipe`. Base and plan
-                were decided when the tagger was made; test data belongs to `evaluate`.
+            options: the fields of `Recipe` by name (`epochs=3`, `method="lora"`, ...), on top of `recipe`. Base and
+                plan were decided when the tagger was made; test data belongs to `evaluate`.
 
         Returns:
             The account of the run.
@@ -409,8 +409,9 @@ class Tagger:
 
 def _account(result: FitResult, train: Dataset, dev: Dataset | None) -> Training:
     """What the model card says about a run."""
-    if result.chosen_by == "dev" and result.best_score is not None:
-        note = f"The checkpoint was chosen by {result.score_name} on dev: {100 * result.best_score:.2f}."
+    outcome = result.outcome
+    if outcome.best_score is not None:
+        note = f"The checkpoint was chosen by {outcome.score_name} on dev: {100 * outcome.best_score:.2f}."
     else:
         note = "There was no dev set to choose a checkpoint by: it is the last one."
     data = {"train": (train.path, train.content_hash())}

@@ -258,9 +258,9 @@ class Predictor:
             if not _is_out_of_memory(error):
                 raise
             if len(windows) == 1:
+                instead = "train with a smaller window" if self.device.type == "cpu" else "run with device='cpu'"
                 raise LookRightError(
-                    f"out of memory with a single window of {len(windows[0])} sub-words on {self.device}: run on the "
-                    "cpu, or train with a smaller window"
+                    f"out of memory with a single window of {len(windows[0])} sub-words on {self.device}: {instead}"
                 ) from error
             log_probs = None
         if log_probs is None:  # outside the handler, whose traceback keeps the tensors of the failed attempt alive

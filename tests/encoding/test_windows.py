@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookright.encoding import Encoded, Window, windows_of, windows_of_document
+from lookright.encoding.windows import _word_ranges
 from lookright.errors import RecipeError
 
 property_test = settings(deadline=None, max_examples=150)
@@ -97,6 +99,20 @@ def test_a_sentence_that_fits_is_one_window_whatever_the_size(words: list[tuple[
     assert window.first.tolist() == (encoded.word_first + 2).tolist()
     assert window.last.tolist() == (encoded.word_last + 2).tolist()
     assert window.n_cut == 0
+
+
+@property_test
+@given(words=st.lists(short_words, min_size=1, max_size=60), body=st.integers(5, 20), data=st.data())
+def test_every_window_begins_and_ends_beyond_the_one_before(
+    words: list[tuple[int, int]], body: int, data: st.DataObject
+) -> None:
+    ends = encoded_of(words).word_last.astype(np.int64) + 1
+    starts = np.concatenate(([0], ends[:-1]))
+    ranges = list(_word_ranges(starts, ends, body, data.draw(st.integers(0, body - 1))))
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == len(words)
+    for (old_from, old_to), (new_from, new_to) in pairwise(ranges):
+        assert old_from < new_from <= old_to < new_to
 
 
 def test_windows_overlap_by_a_quarter_and_the_last_one_is_filled_up() -> None:

@@ -22,8 +22,6 @@ OVERLAP_SHARE: Final = 4
 """Windows overlap by one part in this many: a quarter costs a third more tokens, and leaves each word at least an
 eighth of the window on either side."""
 
-_UNLIMITED: Final = np.iinfo(np.int64).max
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
@@ -239,7 +237,7 @@ def _word_ranges(
         yield word_from, word_to
         back = int(np.searchsorted(starts, ends[word_to - 1] - overlap, side="left"))
         reach = int(np.searchsorted(starts, ends[word_to] - body, side="left"))  # from here the next word fits
-        word_from = max(word_from + 1, back, reach)
+        word_from = max(back, reach)  # beyond the old one: from there the next word did not fit
 
 
 def _owners(starts: NDArray[np.int64], ends: NDArray[np.int64], ranges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
@@ -249,9 +247,9 @@ def _owners(starts: NDArray[np.int64], ends: NDArray[np.int64], ranges: Sequence
     owner = np.zeros(n_words, np.int64)
     for number, (word_from, word_to) in enumerate(ranges):
         words = slice(word_from, word_to)
-        left = starts[words] - starts[word_from] if word_from else np.full(word_to, _UNLIMITED)
-        right = ends[word_to - 1] - ends[words] if word_to < n_words else np.full(word_to - word_from, _UNLIMITED)
-        context = np.minimum(left, right)
+        # At a border of the sentence the context is unlimited, but its true length decides the same: any other window
+        # with the word ends nearer to it on that side, so that its smaller side is smaller still.
+        context = np.minimum(starts[words] - starts[word_from], ends[word_to - 1] - ends[words])
         better = context > best[words]
         best[words][better] = context[better]
         owner[words][better] = number

@@ -182,7 +182,7 @@ def _find_layout(
             return _layout(line, number, name, columns, tagged), seen
         if doubtful is None and not _SURE_COMMENT.match(line):
             doubtful = (number, line)
-        if len(seen) > _MAX_LEADING_COMMENTS:
+        if doubtful is not None and len(seen) > _MAX_LEADING_COMMENTS:
             break
     if doubtful is None:
         raise DataError("no sentence in the file: expected a word and its tag on each line", path=name)

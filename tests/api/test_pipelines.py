@@ -62,7 +62,9 @@ def rounded(rows: Any) -> Any:
 
 @pytest.mark.parametrize("task", ["token-classification", "ner"])
 @pytest.mark.parametrize("strategy", [None, "simple", "first", "average", "max"])
-def test_the_spans_are_those_of_the_tagger(tagger: Tagger, tagger_folder: Path, task: str, strategy: str | None) -> None:
+def test_the_spans_are_those_of_the_tagger(
+    tagger: Tagger, tagger_folder: Path, task: str, strategy: str | None
+) -> None:
     options = {} if strategy is None else {"aggregation_strategy": strategy}
     pipe = transformers.pipeline(task, model=str(tagger_folder), device="cpu", **options)
     assert isinstance(pipe, TaggerPipeline)

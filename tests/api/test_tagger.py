@@ -141,7 +141,12 @@ def test_labels_are_types_or_the_whole_tag_set() -> None:
 def test_a_base_without_labels_says_what_to_do(tiny_llama: Path) -> None:
     tagger = Tagger.from_pretrained(tiny_llama, plan="1111", device="cpu")
     assert str(tagger.plan) == "1"
-    for call in (lambda: tagger.predict("a"), lambda: tagger.settings, lambda: tagger.save_pretrained("x"), tagger.card):
+    for call in (
+        lambda: tagger.predict("a"),
+        lambda: tagger.settings,
+        lambda: tagger.save_pretrained("x"),
+        tagger.card,
+    ):
         with pytest.raises(LabelError, match=r"fit\(\.\.\.\)"):
             call()
     assert not Path("x").exists()

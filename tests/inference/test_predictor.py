@@ -41,7 +41,9 @@ def make_model(folder: Path, plan: str | None = "0011", **changes: Any) -> Any:
     return model.eval(), base.tokenizer
 
 
-def make_predictor(folder: Path, plan: str | None = "0011", *, budget: int = 256, layout: Any = None, **changes: Any) -> Predictor:
+def make_predictor(
+    folder: Path, plan: str | None = "0011", *, budget: int = 256, layout: Any = None, **changes: Any
+) -> Predictor:
     model, tokenizer = make_model(folder, plan, **changes)
     return Predictor(model, tokenizer, device="cpu", token_budget=budget, layout=layout)
 
@@ -304,9 +306,7 @@ def test_out_of_memory_with_one_window_is_an_error_that_says_so(tiny_llama: Path
         cramped.tag([long_sentence(200)])
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_errors_are_not_taken_for_a_lack_of_memory(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 

@@ -56,7 +56,9 @@ class Page(HTMLParser):
 
 
 def terminal(color_system: str | None = "truecolor", **options: object) -> Console:
-    return Console(file=io.StringIO(), force_terminal=color_system is not None, color_system=color_system, width=30, **options)  # type: ignore[arg-type]
+    return Console(
+        file=io.StringIO(), force_terminal=color_system is not None, color_system=color_system, width=30, **options
+    )  # type: ignore[arg-type]
 
 
 def printed(console: Console, *examples: Example) -> str:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import gzip
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -260,6 +263,35 @@ def test_places_that_cannot_be_written(tmp_path):
     for target in (tmp_path, tmp_path / "none" / "f", tmp_path / "file" / "f"):
         with pytest.raises(OutputError, match=r"cannot be written|this is a directory"):
             write_conll(sentences, target)
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    sentences = [Sentence(("a",), ("O",))]
+    if Path("/dev/full").exists():
+        with pytest.raises(OutputError, match="cannot be written: No space left on device"):
+            write_conll(sentences, "/dev/full")
+    file = tmp_path / "f.conll"
+    file.write_text("old")
+
+    def stream():
+        yield sentences[0]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"f.conll: cannot be written: No space left"):
+        write_conll(stream(), file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_devices_are_written_to_and_links_stay(tmp_path):
+    sentences = [Sentence(("a",), ("O",))]
+    write_conll(sentences, os.devnull)
+    assert not Path(os.devnull).is_file()
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_conll(sentences, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "a\tO\n\n"
 
 
 def test_reading_is_streaming(tmp_path):

@@ -133,8 +133,8 @@ def _decoded(handle: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
 def text_target(target: str | Path | TextIO) -> Iterator[TextIO]:
     """An open UTF-8 text file to write to: a name, "-" for standard output, or a file that is open already.
 
-    A named file appears whole or not at all: it is written beside its place and then renamed. A name that ends in
-    `.gz` is packed.
+    A named file appears whole or not at all: it is written beside its place and then renamed (a device or a pipe is
+    written to as it is). A name that ends in `.gz` is packed.
 
     Raises:
         OutputError: when the place cannot be written.
@@ -152,7 +152,10 @@ def text_target(target: str | Path | TextIO) -> Iterator[TextIO]:
 def _whole_file(file: Path) -> Iterator[TextIO]:
     if file.is_dir():
         raise OutputError(f"{file}: this is a directory, expected a file name")
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    # A device or a pipe must be written to, never replaced; a link stays, and what it points to is replaced.
+    special = file.exists() and not file.is_file()
+    place = file if special else file.resolve()
+    part = place if special else place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as raw, ExitStack() as stack:
             packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if file.suffix == ".gz" else None
@@ -161,9 +164,11 @@ def _whole_file(file: Path) -> Iterator[TextIO]:
             yield text
             text.flush()
             text.detach()
-        part.replace(file)
+        if not special:
+            part.replace(place)
     except OSError as error:
         raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):
-            part.unlink()
+        if not special:
+            with suppress(OSError):
+                part.unlink()

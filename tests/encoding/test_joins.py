@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookright.data.sentence import Sentence
-from lookright.encoding import detokenize, join, true_gaps
-from lookright.encoding.joins import RULES
+from lookright.encoding import detokenize, join, splits_inner_marks, true_gaps
+from lookright.encoding.joins import JoinRule
 
 WRITTEN = [
     ("Angela Merkel visited Zagreb .", "Angela Merkel visited Zagreb."),
@@ -29,6 +29,7 @@ WRITTEN = [
     ("she said ' no ' twice", "she said 'no' twice"),
     ("the dogs ' bones", "the dogs' bones"),
     ("and / or", "and/or"),
+    ("at 1 : 00 , room 3 : 2", "at 1:00, room 3: 2"),
     ("¿ qué ?", "¿qué?"),
 ]
 LEFT_ALONE = [
@@ -59,9 +60,37 @@ def test_left_alone(spaced: str) -> None:
     assert join(words, detokenize(words))[0] == spaced
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.word)
-def test_every_rule_closes_a_gap(rule: object) -> None:
-    assert rule.left or rule.right  # type: ignore[attr-defined]
+INNER = [
+    ("single - strand DNA - - x", "single-strand DNA - - x"),
+    ("3 . 5 mg in 2019 . Then", "3.5 mg in 2019. Then"),
+    ("1 , 000 or 1 , 2", "1,000 or 1, 2"),
+    ("the patient ' s and Crohn ' s ' own ' don ' t", "the patient's and Crohn's 'own' don't"),
+    ("( A - B )", "(A-B)"),
+]
+
+
+@pytest.mark.parametrize(("spaced", "written"), INNER)
+def test_where_words_are_split_at_every_mark(spaced: str, written: str) -> None:
+    words = spaced.split()
+    assert join(words, detokenize(words, inner_marks=True))[0] == written
+
+
+def of_texts(*texts: str) -> list[Sentence]:
+    return [Sentence(tuple(text.split())) for text in texts]
+
+
+def test_a_data_set_tells_whether_it_splits_words_at_marks() -> None:
+    assert splits_inner_marks(of_texts("single - strand DNA", "no hyphen"))
+    assert not splits_inner_marks(of_texts("single-strand DNA", "here - there"))
+    assert not splits_inner_marks(of_texts("no hyphen"))
+    assert not splits_inner_marks(of_texts("- at the start", "at the end -", "a ( - ) b"))
+    assert splits_inner_marks(of_texts(*["a - b"] * 101, "one-off"))
+    assert not splits_inner_marks([])
+
+
+def test_a_rule_closes_a_gap() -> None:
+    with pytest.raises(ValueError, match="closes no gap"):
+        JoinRule("x")
 
 
 def test_first_word_is_never_glued() -> None:
@@ -83,9 +112,9 @@ marks = st.sampled_from([*"\"'.,()$%/-“”`", "n't", "'s", "''", "``", "na", "
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.lists(marks | st.text(min_size=1, max_size=5)))
-def test_words_stay_words(words: list[str]) -> None:
-    glued = detokenize(words)
+@given(st.lists(marks | st.text(min_size=1, max_size=5)), st.booleans())
+def test_words_stay_words(words: list[str], inner_marks: bool) -> None:
+    glued = detokenize(words, inner_marks=inner_marks)
     assert len(glued) == len(words)
     text, offsets = join(words, glued)
     assert [text[start:end] for start, end in offsets] == words

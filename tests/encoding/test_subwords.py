@@ -194,6 +194,9 @@ def test_placeholder_without_unknown_token_is_an_underscore() -> None:
     tokenizer, encoder = made("bpe")
     assert tokenizer.unk_token_id is None
     assert encoder.placeholder_id == tokenizer.convert_tokens_to_ids("_")
+    tokenizer = toys.byte_bpe_tokenizer()
+    tokenizer.unk_token = tokenizer.eos_token  # as in GPT-2: it would end the text
+    assert SubwordEncoder(tokenizer).placeholder_id == tokenizer.convert_tokens_to_ids("_")
 
 
 @every_kind

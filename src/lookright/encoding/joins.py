@@ -7,7 +7,7 @@ pre-split words are joined with single spaces ("Zagreb ."), or as people write, 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,8 +55,13 @@ class JoinRule:
     before: str | None = None
     after: str | None = None
 
+    def __post_init__(self) -> None:
+        if not (self.left or self.right):
+            raise ValueError(f"the rule for {self.word!r} closes no gap: expected left, right or both")
+
 
 RULES: Final = (
+    JoinRule(r":", left=True, right=True, before=r"\d+", after=r"\d\d.*"),
     JoinRule(r"[.,;:!?…]+", left=True),
     JoinRule(r"[)\]}]+", left=True),
     JoinRule(r"[(\[{]+", right=True),
@@ -75,47 +80,79 @@ RULES: Final = (
 """English typography; every rule needs a mark or a word form that says so, and leaves all other text spaced. Dashes,
 hyphens and guillemets stay spaced: what they do differs between data sets and languages."""
 
-_COMPILED: Final = tuple(
-    (
-        rule,
-        re.compile(rule.word, re.I),
-        re.compile(rule.before or r"(?s:.*)", re.I),
-        re.compile(rule.after or r"(?s:.*)", re.I),
-    )
-    for rule in RULES
+INNER_MARK_RULES: Final = (
+    JoinRule(r"-", left=True, right=True, before=r".*\w", after=r"\w.*"),
+    JoinRule(r"\.", left=True, right=True, before=r"\d+", after=r"\d+"),
+    JoinRule(r",", left=True, right=True, before=r"\d{1,3}", after=r"\d{3}"),
+    JoinRule(r"['’]", left=True, right=True, before=r".*\w", after=r"s|t|m|d|re|ve|ll"),
 )
-_ANY_RULE: Final = re.compile("|".join(rule.word for rule in RULES), re.I)
+"""For data in which words are split at every mark ("single - strand", "3 . 5"): tried before `RULES`."""
 
 
-def detokenize(words: Sequence[str]) -> tuple[bool, ...]:
+_Compiled = tuple[JoinRule, re.Pattern[str], re.Pattern[str], re.Pattern[str]]
+
+
+def _compiled(rule: JoinRule) -> _Compiled:
+    word, before, after = (re.compile(p or r"(?s:.*)", re.I) for p in (rule.word, rule.before, rule.after))
+    return rule, word, before, after
+
+
+_PLAIN_RULES: Final = tuple(_compiled(rule) for rule in RULES)
+_ALL_RULES: Final = (*(_compiled(rule) for rule in INNER_MARK_RULES), *_PLAIN_RULES)
+_ANY_RULE: Final = re.compile("|".join(rule.word for rule in (*INNER_MARK_RULES, *RULES)), re.I)
+_INNER_HYPHEN: Final = re.compile(r"[^\W_]-[^\W_]")
+
+
+def splits_inner_marks(sentences: Iterable[Sentence]) -> bool:
+    """Whether the words of a data set are split at every mark inside them ("single - strand", never "single-strand").
+
+    Told by hyphens: there are some between letters or digits that are words of their own, and (but for one in a
+    hundred) none inside words.
+    """
+    apart = inside = 0
+    for sentence in sentences:
+        words = sentence.words
+        inside += sum(_INNER_HYPHEN.search(word) is not None for word in words)
+        apart += sum(
+            word == "-" and words[index - 1][-1].isalnum() and words[index + 1][0].isalnum()
+            for index, word in enumerate(words[1:-1], start=1)
+        )
+    return apart > 100 * inside
+
+
+def detokenize(words: Sequence[str], *, inner_marks: bool = False) -> tuple[bool, ...]:
     """Return per word whether English typography writes it without a space before it.
 
     "Zagreb ." becomes "Zagreb.", "do n't" "don't", "( twice )" "(twice)", "$ 3" "$3"; straight quotes are paired in the
     order in which they stand. The words themselves are never altered, and the first one is never glued.
+
+    Args:
+        words: the words of one sentence.
+        inner_marks: their data set splits words at every mark (`splits_inner_marks`), so that "single - strand" becomes
+            "single-strand". Elsewhere a lone hyphen may as well be a dash, and stays spaced.
     """
+    rules = _ALL_RULES if inner_marks else _PLAIN_RULES
     glued = [False] * (len(words) + 1)  # one more, for what stands to the right of the last word
     for index, word in enumerate(words):
+        if _ANY_RULE.fullmatch(word) is None:
+            continue
         before = words[index - 1] if index else ""
         after = words[index + 1] if index + 1 < len(words) else ""
-        left, right = _gaps_closed(word, before, after) if _ANY_RULE.fullmatch(word) else (False, False)
-        glued[index] |= left
-        glued[index + 1] |= right
+        for rule, is_word, is_before, is_after in rules:
+            if is_word.fullmatch(word) and is_before.fullmatch(before) and is_after.fullmatch(after):
+                glued[index] |= rule.left
+                glued[index + 1] |= rule.right
+                break
     _pair_quotes(words, glued, '"')
     _pair_quotes(words, glued, "'")
     return (False, *glued[1 : len(words)]) if words else ()
 
 
-def _gaps_closed(word: str, before: str, after: str) -> tuple[bool, bool]:
-    """Whether the first rule that matches closes the gap to the left and to the right of a word."""
-    for rule, is_word, is_before, is_after in _COMPILED:
-        if is_word.fullmatch(word) and is_before.fullmatch(before) and is_after.fullmatch(after):
-            return rule.left, rule.right
-    return False, False
-
-
 def _pair_quotes(words: Sequence[str], glued: list[bool], mark: str) -> None:
     """Close the gaps inside pairs of straight quotes; an odd one out stays spaced, but for the one of "the dogs '"."""
-    places = [index for index, word in enumerate(words) if word == mark]
+    places = [
+        index for index, word in enumerate(words) if word == mark and not (glued[index] and glued[index + 1])
+    ]  # not those that a rule has read as apostrophes
     if len(places) % 2:
         if mark == "'":
             for index in places:

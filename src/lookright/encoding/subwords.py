@@ -88,7 +88,7 @@ class SubwordEncoder:
         suffix_ids: special tokens that the model expects after a sequence.
         pad_id: id that fills up rows, always masked: the pad token; where there is none EOS, else BOS, else 0.
         placeholder_id: id that stands for a word that the tokenizer turns into nothing (U+FE0F alone under BERT's
-            normalisation, say): the unknown token; where there is none "_", else the pad id.
+            normalisation, say): the unknown token; where there is none, or it is EOS too (GPT-2), "_", else the pad id.
         prefix_space: whether the first word of a text gets a space before it, as the tokenizer itself does it.
 
     Args:
@@ -117,7 +117,8 @@ class SubwordEncoder:
         self._special = frozenset(token for token in tokenizer.all_special_ids if token != unknown)
         self._prepare()
         underscore = self._backend.encode("_", add_special_tokens=False).ids
-        self.placeholder_id = _first_id(unknown, *underscore[:1], self.pad_id)
+        ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+        self.placeholder_id = _first_id(None if unknown in ends else unknown, *underscore[:1], self.pad_id)
         self.prefix_space = self._adds_space(own)
         self._compare_with(own, name)
 

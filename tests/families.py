@@ -69,7 +69,7 @@ class Family:
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
                     if parameter.dim() >= 2:
-                        wide = 1.0 if "embed" in name or name.startswith(("wte", "wpe")) else 1.5
+                        wide = HIDDEN**0.5 if "embed" in name or name.startswith(("wte", "wpe")) else 1.0
                         parameter.normal_(0, wide / HIDDEN**0.5)
                     else:
                         parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -158,7 +158,7 @@ FAMILIES = (
     Family("olmoe", "olmoe", {"num_experts": 4, "num_experts_per_tok": 2}),
     Family("smollm3", "smollm3", {"no_rope_layer_interval": 2}, named=True),
     Family("granite", "granite", {"attention_multiplier": 0.35, "residual_multiplier": 0.5}, named=True),
-    Family("granitemoe", "granitemoe", LOCAL_MOE),
+    Family("granitemoe", "granitemoe", {**LOCAL_MOE, "attention_multiplier": 0.35}),
     Family("starcoder2", "starcoder2", **ALL_SLIDE, named=True),
     Family("cohere", "cohere"),
     Family("cohere2", "cohere2", **_sliding(0, 1, 2), named=True),
@@ -174,7 +174,6 @@ FAMILIES = (
             "attention_chunk_size": WINDOW,
             "layer_types": ["chunked_attention", "chunked_attention", "full_attention", "chunked_attention"],
             "no_rope_layers": [1, 1, 0, 1],
-            "floor_scale": 4,
         },
         chunks=(WINDOW, WINDOW, None, WINDOW),
         named=True,

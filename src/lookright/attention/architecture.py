@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from lookright.errors import UnsupportedModelError
 from lookright.plan import MaskPlan
@@ -51,6 +50,9 @@ def bare_decoder(model: nn.Module) -> PreTrainedModel:
 
 def is_encoder(config: PreTrainedConfig) -> bool:
     """Whether this is an encoder (BERT, RoBERTa, ModernBERT kind), whose layers already see both sides."""
+    # Imported here: with it transformers' auto classes come in, and with them whatever registers there, us included.
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
     text = config.get_text_config()
     masked_lm = text.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return masked_lm and not getattr(text, "is_decoder", False) and not getattr(text, "is_encoder_decoder", False)
@@ -121,6 +123,17 @@ def layer_limit(config: PreTrainedConfig, layer: int) -> LayerLimit:
     if types[layer] == "chunked_attention":
         return LayerLimit(chunk=getattr(config, "attention_chunk_size", None))
     return LayerLimit()
+
+
+def longest_row(config: PreTrainedConfig) -> int | None:
+    """How long a row may be whose sentences do not all start at its first token; None where there is no limit.
+
+    Llama 4 scales the queries of its layers without rotary positions by their place in the row, not by their
+    `position_ids`, from `floor_scale` (8192) on.
+    """
+    if getattr(config, "attn_temperature_tuning", False) and 0 in getattr(config, "no_rope_layers", ()):
+        return int(config.floor_scale) - 1
+    return None
 
 
 def refuse_unsupported(model: PreTrainedModel, plan: MaskPlan) -> None:

@@ -15,6 +15,7 @@ from lookright.attention.architecture import (
     attention_modules,
     bare_decoder,
     decoder_layers,
+    longest_row,
     recurrent_modules,
     refuse_unsupported,
 )
@@ -94,12 +95,13 @@ def packed_kwargs(model: nn.Module, lengths: Sequence[int], device: torch.device
         device: of the input ids.
 
     Raises:
-        UnsupportedModelError: the model cannot be packed.
+        UnsupportedModelError: the model cannot be packed, or not in so long a row.
     """
     if not can_pack(model):
         raise UnsupportedModelError(
             f"{bare_decoder(model).config.model_type} cannot take several sequences in one row: use padded batches"
         )
+    _check_row(bare_decoder(model).config, sum(lengths))
     positions = torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0).to(device)
     return {"attention_mask": borders_of(lengths), "position_ids": positions}
 
@@ -110,13 +112,26 @@ def padded_kwargs(model: nn.Module, attention_mask: Tensor | None) -> dict[str, 
     Args:
         model: a decoder.
         attention_mask: (rows, length), 1 for tokens and 0 for padding, on either side; None where nothing is padded.
+
+    Raises:
+        UnsupportedModelError: the family cannot be padded in so long a row (Llama 4 above 8191 tokens).
     """
     if attention_mask is None:
         return {}
     if not _takes_positions(bare_decoder(model)):
         return {"attention_mask": attention_mask}
+    _check_row(bare_decoder(model).config, attention_mask.shape[-1])
     positions = (attention_mask.long().cumsum(-1) - 1).clamp_(min=0)
     return {"attention_mask": attention_mask, "position_ids": positions}
+
+
+def _check_row(config: PreTrainedConfig, length: int) -> None:
+    limit = longest_row(config)
+    if limit is not None and length > limit:
+        raise UnsupportedModelError(
+            f"{config.model_type} scales attention by the place in the row, so padded and packed rows must stay within "
+            f"{limit} tokens; found {length}: take a smaller token budget"
+        )
 
 
 def _has_interface(owner: PreTrainedModel) -> bool:

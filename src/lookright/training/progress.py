@@ -110,5 +110,6 @@ def is_entry(entry: Mapping[str, Any]) -> bool:
 
 def _line(entry: Mapping[str, Any]) -> str:
     first = {"update": entry["step"], "epoch": entry["epoch"]}
-    rest = {name.replace("eval_", "dev_"): value for name, value in entry.items() if name not in ("step", "epoch")}
+    # Sorted, because entries that were read back from a checkpoint come in another order.
+    rest = {name.replace("eval_", "dev_"): entry[name] for name in sorted(entry.keys() - {"step", "epoch"})}
     return json.dumps({**first, **rest}) + "\n"

@@ -280,12 +280,6 @@ class Recipe:
                 raise RecipeError(
                     f"method is 'full', which has no adapters, but {given[0]} is given; drop one of the two"
                 )
-        if self.patience and self.dev is None:
-            raise RecipeError(
-                f"patience is {self.patience}, but there is no dev set to stop by; give dev, or a share such as dev=0.1"
-            )
-        if self.resume and self.out is None:
-            raise RecipeError("resume is asked for, but there is no out folder to resume from; give out")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

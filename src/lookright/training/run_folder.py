@@ -133,7 +133,10 @@ def write_error(place: Path, error: BaseException) -> OutputError:
     return OutputError(f"{place}: cannot be written: {reason or str(error).splitlines()[0]}")
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error and what caused it."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
         error = error.__cause__ or error.__context__
+    return found

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 from lookright.attention import current_plan
 from lookright.errors import RecipeError
 from lookright.models.base import build_settings_window
 from lookright.models.lora import LoraSettings, add_lora, has_lora, lora_targets, merge_lora
-from lookright.models.settings import LONGEST_WINDOW
-from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
+from lookright.models.tagger_model import LookRightForTokenClassification, extend_labels
 from lookright.plan import MaskPlan
 from lookright.training.defaults import PRESETS, Facts
 from lookright.training.recipe import Recipe
@@ -59,6 +60,22 @@ def as_model(recipe: Recipe, model: LookRightForTokenClassification) -> Recipe:
         word_split=recipe.word_split or (rule if rule in ("default", "whitespace") else None),
         plan=None if plan is None else str(plan),
     )
+
+
+def set_labels(model: LookRightForTokenClassification, settings: TaggerSettings) -> tuple[str, ...]:
+    """Give the model the labels and settings of a run; call it with the run's seed set.
+
+    Returns:
+        The labels that are new to the model.
+    """
+    # A head that was never trained has a bias of zeros. Its weights were drawn when the model was made, with whatever
+    # seed there was then; they are drawn again, so that the run depends on its own seed alone.
+    untrained = not bool(model.score.bias.any())
+    new = extend_labels(model, settings) if settings != model.settings else ()
+    if untrained:
+        std = getattr(model.backbone.config.get_text_config(), "initializer_range", 0.02)
+        nn.init.normal_(model.score.weight, std=std)
+    return new
 
 
 def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> None:

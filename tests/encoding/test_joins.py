@@ -83,7 +83,8 @@ def test_a_data_set_tells_whether_it_splits_words_at_marks() -> None:
     assert splits_inner_marks(of_texts("single - strand DNA", "no hyphen"))
     assert not splits_inner_marks(of_texts("single-strand DNA", "here - there"))
     assert not splits_inner_marks(of_texts("no hyphen"))
-    assert not splits_inner_marks(of_texts("- at the start", "at the end -", "a ( - ) b"))
+    assert not splits_inner_marks(of_texts("- at the start", "at the end -", "a ( - ) b", ") - a", "a - ("))
+    assert not splits_inner_marks(of_texts(*["a - b"] * 50, "one-off"))
     assert splits_inner_marks(of_texts(*["a - b"] * 101, "one-off"))
     assert not splits_inner_marks([])
 

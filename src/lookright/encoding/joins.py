@@ -86,7 +86,7 @@ INNER_MARK_RULES: Final = (
     JoinRule(r",", left=True, right=True, before=r"\d{1,3}", after=r"\d{3}"),
     JoinRule(r"['’]", left=True, right=True, before=r".*\w", after=r"s|t|m|d|re|ve|ll"),
 )
-"""For data in which words are split at every mark ("single - strand", "3 . 5"): tried before `RULES`."""
+"""For data in which words are split at every mark ("single - strand", "3 . 5"), beside `RULES`."""
 
 
 _Compiled = tuple[JoinRule, re.Pattern[str], re.Pattern[str], re.Pattern[str]]
@@ -142,7 +142,6 @@ def detokenize(words: Sequence[str], *, inner_marks: bool = False) -> tuple[bool
             if is_word.fullmatch(word) and is_before.fullmatch(before) and is_after.fullmatch(after):
                 glued[index] |= rule.left
                 glued[index + 1] |= rule.right
-                break
     _pair_quotes(words, glued, '"')
     _pair_quotes(words, glued, "'")
     return (False, *glued[1 : len(words)]) if words else ()

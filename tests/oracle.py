@@ -155,11 +155,24 @@ def layouts(family: Family, thorough: bool) -> Iterator[tuple[str, Callable[[Pre
         yield "packed", named([4, 3, 2, 1, 0], run_packed)
 
 
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest expected value; infinite where something is not a number."""
+    error = float((found.float() - expected.float()).abs().max() / expected.float().abs().max())
+    return error if error == error else float("inf")
+
+
+def rounding(family: Family, dtype: torch.dtype) -> float:
+    """How far the family's own eager code in this dtype is from itself in float32, over all plans."""
+    exact, rounded = Reference(family), Reference(family, dtype)
+    pairs = [(row, rights) for row in sentences() for rights in PLANS.values()]
+    return max(difference(rounded.states(*pair), exact.states(*pair)) for pair in pairs)
+
+
 @torch.no_grad()
 def worst_errors(
     family: Family, *, thorough: bool = False, dtype: torch.dtype = torch.float32
 ) -> dict[tuple[str, str], float]:
-    """(backend, layout) -> largest difference to the reference, relative to its largest value, over all plans."""
+    """(backend, layout) -> largest `difference` to the reference in the same dtype, over all plans."""
     reference = Reference(family, dtype)
     rows = sentences()
     worst: dict[tuple[str, str], float] = {}
@@ -170,8 +183,7 @@ def worst_errors(
             apply_plan(model, MaskPlan(rights), backend)
             for layout, run in layouts(family, thorough):
                 for index, states in run(model).items():
-                    error = float((states - expected[index]).abs().max() / expected[index].abs().max())
-                    error = error if error == error else float("inf")
+                    error = difference(states, expected[index])
                     worst[backend, layout] = max(worst.get((backend, layout), 0.0), error)
     return worst
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.families import FAMILIES, N_LAYERS, NAMED, Family
-from tests.oracle import PLANS, TOLERANCE, influence, naive_mask, worst_errors
+from tests.oracle import PLANS, TOLERANCE, influence, naive_mask, rounding, worst_errors
 
 from lookright.attention import apply_plan, can_pack, check_plan
 from lookright.plan import MaskPlan
 
-BFLOAT16_BOUND = 0.05
+# Of the largest state, against the family's own eager code in bfloat16. The eager backend repeats its operations; SDPA
+# rounds elsewhere, and with experts a rounding can send a token to another one, so there the bound is twice what the
+# family's own rounding does to it.
+BFLOAT16_BOUND = {"eager": 0.01, "sdpa": 0.05}
 
 named = pytest.mark.parametrize("family", NAMED, ids=lambda family: family.name)
 every = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -62,7 +65,9 @@ def test_a_token_moves_what_every_plan_says(family):
 @every
 def test_bfloat16_stays_within_its_bound(family):
     worst = worst_errors(family, dtype=torch.bfloat16)
-    assert {where: error for where, error in worst.items() if error > BFLOAT16_BOUND} == {}
+    own = rounding(family, torch.bfloat16)
+    bound = {"eager": BFLOAT16_BOUND["eager"], "sdpa": max(BFLOAT16_BOUND["sdpa"], 2 * own)}
+    assert {where: error for where, error in worst.items() if error > bound[where[0]]} == {}
 
 
 @pytest.mark.slow

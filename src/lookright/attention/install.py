@@ -170,11 +170,14 @@ def _pick_mask(
     config: PreTrainedConfig, index: int, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Forward pre-hook of a block: put its own channel in the place of the stacked mask."""
+    rights = plan_of(config)
+    if not any(rights):  # the family's own mask, which may carry more than visibility (Falcon adds ALiBi to it)
+        return args, kwargs
     place = list(inspect.signature(type(layer).forward).parameters).index("attention_mask") - 1
     mask = kwargs.get("attention_mask", args[place] if len(args) > place else None)
     if mask is None:
         raise UnsupportedModelError(f"{type(layer).__name__} was given no mask: its family draws its own masks")
-    own = channel_of(mask, plan_of(config), index)
+    own = channel_of(mask, rights, index)
     if "attention_mask" in kwargs:
         return args, {**kwargs, "attention_mask": own}
     return (*args[:place], own, *args[place + 1 :]), kwargs

@@ -25,6 +25,7 @@ from lookright.encoding import (
     Window,
     collate,
     detokenize,
+    splits_inner_marks,
     token_budget,
     windows_of,
     windows_of_document,
@@ -142,6 +143,7 @@ class TrainingSentences:
             self.sentences.append(sentence)
             self.label_ids.append(np.array([ids[tag] for tag in tags], dtype=np.int64))
         self._close_document(begin)
+        self.inner_marks = splits_inner_marks(self.sentences)
         self._encoded = lru_cache(maxsize=2 * CACHED_SENTENCES)(self._encode)
 
     def _close_document(self, begin: int) -> None:
@@ -176,7 +178,7 @@ class TrainingSentences:
     def _encode(self, index: int, detokenized: bool) -> Encoded:
         sentence = self.sentences[index]
         continues = self.settings.context == "document" and index > self.document_of[index][0]
-        glued = detokenize(sentence.words) if detokenized else None
+        glued = detokenize(sentence.words, inner_marks=self.inner_marks) if detokenized else None
         return self.encoder.encode(sentence, glued, continues=continues)
 
     def _neighbours(self, at: At, size: int) -> list[int]:

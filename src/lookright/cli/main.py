@@ -7,6 +7,7 @@ Ctrl-C; 141 the reader of our output went away. Nothing heavy is imported before
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -52,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _dispatch(arguments)
             sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        return _reader_went_away()
+    except BrokenPipeError:  # the reader has what it wanted, as in `lookright predict ... | head`
+        _drop_stdout()
+        return 141
     except KeyboardInterrupt as stop:
         if debug:
             traceback.print_exc()
@@ -63,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         trouble.complain(trouble.one_line(error))
+        if trouble.is_full_disk(error):
+            _drop_stdout()
         return trouble.exit_code(error)
 
 
@@ -97,13 +101,12 @@ def _unknown_command(name: str) -> str:
     return f"no command {name!r}{nearest(name, COMMANDS)}; the commands are {', '.join(COMMANDS)}"
 
 
-def _reader_went_away() -> int:
-    """Close stdout quietly, as `lookright predict ... | head` expects."""
-    # The interpreter flushes stdout once more at exit: give it a place where that cannot fail.
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
-    return 141
+def _drop_stdout() -> None:
+    """Give stdout a place where the flush that the interpreter does at its end cannot fail once more."""
+    with contextlib.suppress(OSError, ValueError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
 
 
 if __name__ == "__main__":

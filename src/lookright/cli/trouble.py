@@ -47,6 +47,11 @@ def one_line(error: BaseException) -> str:
     return f"unexpected {name}: {error} (run again with --debug for the traceback, and please report it)"
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Whether there was no room to write, also where a library says so in its own way."""
+    return _os_error_number(error) in FULL_DISK
+
+
 @contextlib.contextmanager
 def messages_on_stderr(*, quiet: bool) -> Iterator[None]:
     """Within: our warnings and log lines are one line each on stderr; quiet keeps errors only.

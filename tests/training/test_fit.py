@@ -258,12 +258,17 @@ def test_adapters_are_merged_for_full_fine_tuning(tiny_llama: Path) -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_a_merged_adapter_is_not_trained_again(tiny_llama: Path, tmp_path: Path) -> None:
-    _, model = run(tiny_llama, method="lora")
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_adapters_on_a_whole_tagger_are_merged(tiny_llama: Path, tmp_path: Path, method: str) -> None:
+    """They belong to weights that are nowhere else; saved apart, they would be read back onto the wrong ones."""
+    _, model = run(tiny_llama, method=method)
     save_tagger(tmp_path / "saved", model, tagger(tiny_llama)[1])
-    loaded = load_tagger(tmp_path / "saved")
-    with pytest.raises(RecipeError, match="load it unmerged"):
-        fit(loaded.model, loaded.tokenizer, TRAIN, recipe=Recipe(**SHORT, method="lora"), progress=False)
+    loaded = load_tagger(tmp_path / "saved")  # an adapter is merged here, as for prediction
+    result = fit(loaded.model, loaded.tokenizer, TRAIN, recipe=Recipe(**SHORT, method="lora"), progress=False)
+    assert not has_lora(loaded.model.backbone)
+    assert result.n_trained < result.n_parameters / 2
+    save_tagger(tmp_path / "again", loaded.model, loaded.tokenizer)
+    assert same(weights(loaded.model), weights(load_tagger(tmp_path / "again").model))
 
 
 def test_encoders_and_document_context_train(tiny_encoder: Path, tiny_llama: Path) -> None:

@@ -198,3 +198,4 @@ def merge_lora(backbone: nn.Module) -> None:
         merged = module.get_base_layer().to(dtype) if dtype.is_floating_point else module.get_base_layer()
         parent, _, child = name.rpartition(".")
         setattr(backbone.get_submodule(parent) if parent else backbone, child, merged)
+    backbone.__dict__.pop("peft_config", None)  # else PEFT takes the next adapter for a second one

@@ -31,7 +31,7 @@ from lookright.training.labels import UnseenTypes, check_labels, settings_for
 from lookright.training.recipe import Recipe
 from lookright.training.run import Outcome, Run
 from lookright.training.run_folder import RunFolder
-from lookright.training.weights import as_model, facts_of, prepare_weights, set_labels
+from lookright.training.weights import as_model, facts_of, merge_adapters, prepare_weights, set_labels
 
 VERSIONED: Final = ("lookright", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
 
@@ -119,7 +119,9 @@ def fit(
     unseen = None if dev is None else check_labels(dev, settings, "dev", strict=recipe.strict_labels)
     set_seed(recipe.seed)
     new_labels = set_labels(model, settings)
-    prepare_weights(model, recipe)
+    merge = prepare_weights(model, recipe)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     examples = TrainingSentences(
         train, settings, SubwordEncoder(tokenizer), share_detokenized=recipe.detokenize or 0.0, seed=recipe.seed
     )
@@ -130,6 +132,8 @@ def fit(
         scorer = None if dev is None else DevScorer(model, tokenizer, dev, device, recipe.token_budget or 1)
         run = Run(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
         outcome = run.go(device, account, progress=progress)
+    if merge:
+        merge_adapters(model)
     model.eval()
     return FitResult(
         recipe=recipe,
@@ -139,8 +143,8 @@ def fit(
         unseen_types=unseen,
         n_sentences=len(examples),
         n_words=sum(len(ids) for ids in examples.label_ids),
-        n_parameters=sum(p.numel() for p in model.parameters()),
-        n_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        n_parameters=n_parameters,
+        n_trained=n_trained,
         seconds=time.monotonic() - began,
         account=account,
     )

@@ -173,7 +173,7 @@ class Run:
                 reporter.stop()
             # Mixed precision replaced the model's forward method; give the model back as it was.
             trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
-            vars(self.model).pop("forward", None)  # a copy of the model would call this one's
+            self.model.__dict__.pop("forward", None)  # a copy of the model would call this one's
             trainer.accelerator.free_memory()
         if first:
             self.folder.checkpoints.clear_partial()

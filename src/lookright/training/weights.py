@@ -78,7 +78,7 @@ def set_labels(model: LookRightForTokenClassification, settings: TaggerSettings)
     return new
 
 
-def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> None:
+def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> bool:
     """Make trainable what the method trains, and freeze the rest.
 
     Adapters that are there already are trained further; for full fine-tuning they are merged first.
@@ -86,6 +86,10 @@ def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> N
     Args:
         model: changed in place.
         recipe: resolved.
+
+    Returns:
+        Whether new adapters must be merged after training: an adapter is saved apart from its base, and where the base
+        is a tagger that was trained whole, there is no other copy of it.
 
     Raises:
         RecipeError: a method that does not fit the model as it was loaded.
@@ -104,12 +108,12 @@ def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> N
             log.info("the weights are trained in float32: small updates would be lost in 16 bits")
             backbone.float()
         model.requires_grad_(True)
-        return
+        return False
     if recipe.method == "qlora" and not quantized:
         raise RecipeError("method is 'qlora', but the base was not loaded in 4 bits (quantization='4bit', CUDA only)")
+    merge = False
     if not has_lora(backbone):
-        if model.config.adapter is not None:
-            raise RecipeError("the tagger's adapter was merged into its base; load it unmerged to train adapters again")
+        merge = bool(model.score.bias.any())
         settings = LoraSettings(
             r=recipe.lora_r or 0,
             alpha=recipe.lora_alpha or 0.0,
@@ -123,6 +127,14 @@ def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> N
         if ".lora_" in name:
             parameter.requires_grad_(True)
     model.score.requires_grad_(True)
+    return merge
+
+
+def merge_adapters(model: LookRightForTokenClassification) -> None:
+    """Add the adapters to the weights that they adapt, in place."""
+    log.info("the base was a whole tagger, so that its new adapters are merged into it")
+    merge_lora(model.backbone)
+    model.config.adapter = None
 
 
 @contextlib.contextmanager

@@ -283,6 +283,15 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_who_reads_the_old_file_meanwhile_sees_it_whole(tmp_path):
+    file = tmp_path / "f.conll"
+    file.write_text("old")
+    with file.open() as reader:
+        write_conll([Sentence(("a",), ("O",))], file)
+        assert reader.read() == "old"
+    assert file.read_text() == "a\tO\n\n"
+
+
 def test_devices_are_written_to_and_links_stay(tmp_path):
     sentences = [Sentence(("a",), ("O",))]
     write_conll(sentences, os.devnull)

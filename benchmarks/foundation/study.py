@@ -33,12 +33,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--plans", nargs="+", default=["0000", "0011", "1111"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--subwords", nargs="+", default=["last"])
+    parser.add_argument("--subwords", nargs="+", default=["mean"])
     parser.add_argument("--contexts", nargs="+", default=["sentence"])
     parser.add_argument("--updates", type=int, default=400, help="updates of a run")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--window", type=int, help="longest input in sub-words (default: what the base takes)")
     parser.add_argument("--evals", type=int, default=3, help="evaluations on dev in a run, the last one included")
     parser.add_argument("--raw-text", action="store_true", help="also tag the detokenised text of the test sentences")
     parser.add_argument("--record", action="store_true", help="add the means to the result file")
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace, setting: dict[str, Any]) -> dict[str, Any]:
     tagger.fit(
         train, dev=dev if isinstance(dev, float) else read_dataset(dev), seed=setting["seed"],
         subword=setting["subword"], context=setting["context"], epochs=epochs, batch_size=args.batch_size,
-        learning_rate=args.learning_rate, precision=args.precision,
+        learning_rate=args.learning_rate, precision=args.precision, window=args.window,
         evals_per_epoch=max(1, round(args.evals / epochs)),
     )  # fmt: skip
     seconds = time.perf_counter() - begin

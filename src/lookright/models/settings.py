@@ -32,7 +32,7 @@ class TaggerSettings:
 
     labels: tuple[str, ...] = ("O",)
     scheme: Scheme = Scheme.IOB2
-    subword: str = "last"
+    subword: str = "mean"
     window: int = LONGEST_WINDOW
     word_rule: dict[str, Any] = field(default_factory=lambda: {"rule": "default"})
     context: str = "sentence"

@@ -99,7 +99,7 @@ def automatic_values(chosen: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         "adam_epsilon": 1e-8,
         "dropout": 0.1,
         "detokenize": 0.5,
-        "subword": "last",
+        "subword": "mean",
         "context": "sentence",
         "word_split": "default",
         "decode": "viterbi",

@@ -196,7 +196,7 @@ class Recipe:
     seed: int = option("seed of everything random", "optimisation", "int", 0, low=0, high=2**32 - 1, metavar="N")
     # encoding
     subword: str | None = option(
-        "which sub-words of a word speak for it", "encoding", "choice", auto="last", choices=("first", "last", "mean")
+        "which sub-words of a word speak for it", "encoding", "choice", auto="mean", choices=("first", "last", "mean")
     )
     window: int | None = option(
         "longest stretch of sub-words seen at once",

@@ -8,6 +8,7 @@ import torch
 
 import toys
 from lookright.attention import current_plan
+from lookright.encoding import SubwordEncoder
 from lookright.errors import ModelFolderError, PlanError, RecipeError, UnsupportedModelError
 from lookright.models.base import build_settings_window, fingerprint, load_base, resolve_folder
 
@@ -113,3 +114,12 @@ def test_an_unknown_dtype(tiny_llama: Path) -> None:
 def test_the_window_is_what_the_base_takes(tiny_encoder: Path, tiny_llama: Path) -> None:
     assert build_settings_window(load_base(tiny_encoder).backbone.config, 512) == 128
     assert build_settings_window(load_base(tiny_llama).backbone.config, 256) == 256
+
+
+def test_a_pad_token_without_an_embedding_is_not_used(tmp_path: Path) -> None:
+    folder = toys.llama_folder(tmp_path / "base", pad=False)
+    tokenizer = load_base(folder).tokenizer
+    tokenizer.add_special_tokens({"pad_token": "<new-pad>"})
+    tokenizer.save_pretrained(folder)
+    base = load_base(folder)
+    assert SubwordEncoder(base.tokenizer).pad_id < base.backbone.get_input_embeddings().num_embeddings

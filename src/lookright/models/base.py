@@ -310,6 +310,10 @@ def load_base(
         raise ModelFolderError(f"{folder}: the weights cannot be loaded: {reason}") from error
     install_plan(backbone, chosen, backend, check=check)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    rows = backbone.get_input_embeddings().num_embeddings
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
+        # a pad token that was added to the tokenizer alone; padding is masked, so any token that exists will do
+        tokenizer.pad_token = None
     source = BaseSource(str(name), getattr(config, "_commit_hash", None) or revision, fingerprint(folder))
     return Base(backbone, tokenizer, chosen, source)
 

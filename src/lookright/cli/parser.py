@@ -66,7 +66,7 @@ class CommandParser(argparse.ArgumentParser):
             UsageError: an unknown option (with the nearest known one), a missing or an ill-formed value.
         """
         try:
-            parsed, unknown = self.parse_known_args(arguments)
+            parsed, unknown = self.parse_known_intermixed_args(arguments)  # options may stand anywhere
         except HelpShownError:
             return None
         if unknown:

@@ -135,7 +135,7 @@ def print_examples(examples: Iterable[Example], console: Console | None = None, 
             if plain:
                 console.out(prefix + to_brackets(example.text, spans), highlight=False)
             else:
-                console.print(Text(prefix, "dim") + to_rich(example.text, spans, colours), soft_wrap=True)
+                console.print(Text.assemble((prefix, "dim"), to_rich(example.text, spans, colours)), soft_wrap=True)
 
 
 # -------------------------------------------------------------------------------------------------------------- HTML

@@ -1,8 +1,8 @@
 """The README and the documentation, run: every shell command and every Python snippet, in order, page by page.
 
 A fence marked `not-run` (a demo of minutes, an installation, a download) is not run; its flags are read by the real
-parser, and its make targets must exist. Commands of ours run in this process, which saves the seconds that loading torch
-takes; pipes and `> FILE` are understood.
+parser, and its make targets must exist. Commands of ours run in this process, which saves the seconds that loading
+torch takes; pipes and `> FILE` are understood.
 """
 
 from __future__ import annotations

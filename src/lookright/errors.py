@@ -83,7 +83,9 @@ class MissingExtraError(LookRightError, ImportError):
     """An optional package is not installed."""
 
     def __init__(self, package: str, extra: str, why: str) -> None:
-        super().__init__(f"{why} needs the package {package!r}, which is not installed: pip install 'lookright[{extra}]'")
+        super().__init__(
+            f"{why} needs the package {package!r}, which is not installed: pip install 'lookright[{extra}]'"
+        )
 
 
 class LookRightWarning(UserWarning):

@@ -77,7 +77,7 @@ class Recipe:
         auto="detected, and said",
         metavar="SCHEME",
     )
-    repair: bool = option("repair ill-formed tags instead of stopping", "data", "flag", False)
+    repair: bool = option("repair ill-formed tags instead of leaving them as they are", "data", "flag", False)
     unaligned: str = option(
         "what to do with a gold span that does not lie on word borders, or overlaps another",
         "data",

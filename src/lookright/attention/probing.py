@@ -175,7 +175,7 @@ def _probe_plain(
     ids = _sentences(owner, 2, length)
     kwargs = {"input_ids": ids}
     clean = _run(owner, kwargs, None)
-    here = torch.zeros_like(ids, dtype=torch.bool)
+    here = torch.zeros(ids.shape, dtype=torch.bool)
     here[0, -1] = True
     row = torch.arange(length)
     measured, floor = _measure(owner, kwargs, clean, here, row, expected, None)
@@ -192,7 +192,7 @@ def _probe_padded(
     attention_mask = nn.functional.pad(torch.ones_like(sentences), (PADS, PADS), value=0)
     kwargs = {"input_ids": ids, **padded_kwargs(owner, attention_mask)}
     clean = _run(owner, kwargs, None)
-    real = attention_mask.bool()
+    real = attention_mask.bool().cpu()
     here = torch.zeros_like(real)
     here[0, PADS + length - 1] = True
     row = torch.arange(PADS, PADS + length)
@@ -213,7 +213,7 @@ def _probe_packed(
     ids = torch.cat([sentences.flatten(), more.flatten()]).unsqueeze(0)
     kwargs = {"input_ids": ids, **packed_kwargs(owner, lengths, ids.device)}
     clean = _run(owner, kwargs, None)
-    here = torch.zeros_like(ids, dtype=torch.bool)
+    here = torch.zeros(ids.shape, dtype=torch.bool)
     here[0, 2 * length - 1] = True
     row = torch.arange(length, 2 * length)
     measured, _ = _measure(owner, kwargs, clean, here, row, expected, floor)
@@ -309,7 +309,7 @@ def _with_noise(hidden: Tensor, where: Tensor, seed: int) -> Tensor:
 
 
 def _change(clean: Tensor, noisy: Tensor) -> Tensor:
-    """(rows, length) largest change of any unit, relative to the size of the states; on the CPU."""
+    """(rows, length) largest change of any unit, relative to the size of the states; on the CPU, as positions are."""
     size = clean.float().pow(2).mean().sqrt().clamp_min(1e-12)
     return ((noisy.float() - clean.float()).abs().amax(-1) / size).cpu()
 

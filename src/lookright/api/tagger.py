@@ -107,6 +107,7 @@ class Tagger:
         revision: str | None = None,
         trust_remote_code: bool = False,
         token_budget: int | None = None,
+        base: str | Path | None = None,
     ) -> Self:
         """Load a saved tagger, or make a new one on a base.
 
@@ -129,6 +130,7 @@ class Tagger:
             revision: branch, tag or commit on a hub.
             trust_remote_code: run the Python code that comes with the base.
             token_budget: sub-words computed at once.
+            base: for a saved adapter: where its base is, if it is not where it was.
 
         Raises:
             ModelFolderError: no such folder, no weights, a pickle instead of safetensors.
@@ -145,22 +147,26 @@ class Tagger:
                     f"{source} is a saved tagger, which has its own {', '.join(given)}; leave that out, or start from "
                     "its base"
                 )
-            loaded = load_tagger(folder, backend=backend, dtype=dtype, trust_remote_code=trust_remote_code)
+            loaded = load_tagger(
+                source, backend=backend, dtype=dtype, base=base, revision=revision, trust_remote_code=trust_remote_code
+            )
             if decode is not None:
                 loaded.model.settings = replace(loaded.settings, decode=decode)
             return cls(loaded.model, loaded.tokenizer, device=where, token_budget=token_budget, word_split=word_split)
-        base = load_base(
+        if base is not None:
+            raise RecipeError(f"base is {base!r}, but {source} is no saved adapter; leave that out")
+        loaded_base = load_base(
             source, plan=plan, backend=backend, dtype="float32" if dtype == "auto" else dtype,
             quantization=quantization, revision=revision, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         chosen = {"subword": subword, "window": window, "context": context, "decode": decode}
-        tagger = cls(None, base.tokenizer, device=where, token_budget=token_budget, word_split=word_split)
-        tagger._base = base
+        tagger = cls(None, loaded_base.tokenizer, device=where, token_budget=token_budget, word_split=word_split)
+        tagger._base = loaded_base
         tagger._chosen = {name: value for name, value in chosen.items() if value is not None}
         if scheme is not None:
             tagger._chosen["scheme"] = Scheme.parse(scheme)
         if labels is not None:
-            tagger.model = build_tagger(base, tagger._new_settings(labels))
+            tagger.model = build_tagger(loaded_base, tagger._new_settings(labels))
         return tagger
 
     def _new_settings(self, labels: Iterable[str]) -> TaggerSettings:

@@ -174,6 +174,8 @@ def test_an_out_folder_that_holds_something_else(files: Path, tmp_path: Path, fa
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert "holds something else" in fails("demo", "--quick", "--out", tmp_path).err
     assert "is a file" in fails(*train_flags(files, tmp_path / "thesis.txt")).err
+    # It is said before anything is loaded, which can take minutes.
+    assert "holds something else" in fails(*train_flags(files, tmp_path, base="./nowhere", train="nothing")).err
 
 
 def test_an_out_folder_with_an_earlier_run(files: Path, fails: Fails) -> None:

@@ -143,9 +143,16 @@ def _model(
         f"A word is read at {SUBWORDS[settings.subword]}; at most "
         f"{settings.window} sub-words at once, in overlapping windows, so that no word is left out; context: "
         f"{settings.context}; tags chosen by {settings.decode}; words by the rule "
-        f"`{_code(json.dumps(settings.word_rule))}`."
+        f"{_word_rule(settings.word_rule)}."
     )
     return "## Model\n\n" + "\n\n".join(lines)
+
+
+def _word_rule(rule: Mapping[str, Any]) -> str:
+    if rule.get("rule") != "learned":
+        return f"`{_code(json.dumps(dict(rule)))}`"
+    exceptions = sum(len(value) for value in rule.values() if isinstance(value, list))
+    return f"`learned` (the default one, with {exceptions} exceptions that the training words show; in config.json)"
 
 
 def _scores(reports: Mapping[str, Report]) -> str:

@@ -81,6 +81,7 @@ class Tagger:
         self.device = resolve_device(device)
         self._token_budget = token_budget
         self._word_split = word_split if isinstance(word_split, WordSplitter | None) else WordSplitter(word_split)
+        self._saved_rule: tuple[dict[str, Any], WordSplitter] | None = None
         self._base: Base | None = None
         self._chosen: dict[str, Any] = {}
         self._predictor: Predictor | None = None
@@ -209,9 +210,17 @@ class Tagger:
         Raises:
             DataError: the words of the training data were cut by a callable, which must be given again.
         """
-        if self._word_split is None:
-            self._word_split = WordSplitter.from_dict(self.settings.word_rule)
-        return self._word_split
+        if self._word_split is not None:
+            return self._word_split
+        saved = self.settings.word_rule  # training may change it
+        if self._saved_rule is None or self._saved_rule[0] != saved:
+            self._saved_rule = (saved, WordSplitter.from_dict(saved))
+        return self._saved_rule[1]
+
+    def _text_splitter(self) -> WordSplitter | None:
+        """How the text of labeled files is cut: as the tagger's, where it has a rule that can be had."""
+        known = self.model is not None and self.settings.word_rule.get("rule") != "callable"
+        return self.splitter if known else self._word_split
 
     def __repr__(self) -> str:
         types = "no labels yet" if self.model is None else ", ".join(self.settings.types)
@@ -305,7 +314,7 @@ class Tagger:
             DataError: no gold; LabelError: not one type in common.
         """
         settings = self.settings
-        dataset = as_dataset(data, **options)
+        dataset = as_dataset(data, **{"splitter": self._text_splitter(), **options})
         check_gold(dataset, settings)
         taggings = self.tag(dataset.sentences, document_starts=dataset.document_starts or (), progress=progress)
         report = make_report(
@@ -351,7 +360,11 @@ class Tagger:
         from lookright.training.fit import fit  # loads the Trainer, which prediction does not need
 
         chosen = self._recipe(recipe or Recipe(), options, out)
-        reading = reading_options(chosen, self._word_split)
+        if self._word_split is not None and isinstance(self._word_split.rule, str) and chosen.word_split is not None:
+            self._word_split = None  # what is chosen is saved with the model
+        reading = reading_options(
+            chosen, self._text_splitter() if chosen.word_split in (None, "learned") else self._word_split
+        )
         train_data = as_dataset(train, **reading)
         dev_data = None if dev is None or isinstance(dev, float) else as_dataset(dev, **reading)
         if isinstance(dev, float):
@@ -377,7 +390,11 @@ class Tagger:
             options = {**options, "device": self.device.type}
         if out is not None:
             options = {**options, "out": str(out)}
-        return recipe.replace(**options)
+        recipe = recipe.replace(**options)
+        rule = None if self._word_split is None or self._word_split.learned else self._word_split.rule
+        if isinstance(rule, str) and recipe.word_split is None:
+            recipe = recipe.replace(word_split=rule)
+        return recipe
 
     # ------------------------------------------------------------------------------------------------------- saving
 

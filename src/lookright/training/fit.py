@@ -108,7 +108,7 @@ def fit(
     if dev is None and isinstance(recipe.dev, float):
         train, dev = hold_out(train, recipe.dev)
     recipe = as_model(recipe, model).resolved(facts_of(model, len(train), device))
-    settings = settings_for(recipe, train, model.settings)
+    settings = settings_for(recipe, train, model.settings, dev=dev)
     unseen = None if dev is None else check_labels(dev, settings, "dev", strict=recipe.strict_labels)
     set_seed(recipe.seed)
     new_labels = set_labels(model, settings)

@@ -144,10 +144,7 @@ class TaggerTrainer(Trainer):  # type: ignore[misc]
             len(self.train_dataset), recipe.batch_size, recipe.seed, epoch,
             rank=self.args.process_index, world=self.args.world_size,
         )  # fmt: skip
-        # A generator of its own: an epoch's start must not move the one that dropout draws from.
-        return DataLoader(
-            self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator, generator=torch.Generator()
-        )
+        return DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None

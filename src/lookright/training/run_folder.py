@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from lookright.errors import OutputError, RecipeError
 from lookright.training.checkpoints import Checkpoints, write_whole
-from lookright.training.recipe import Recipe
+from lookright.training.recipe import OPTIONS, Recipe
 
 RECIPE_FILE: Final = "recipe.toml"
 RUN_FILE: Final = "run.json"
@@ -60,6 +60,19 @@ class RunFolder:
                 raise OutputError(f"{self.path} holds an earlier run; go on with it by --resume, or give a new folder")
         elif found:
             raise OutputError(f"{self.path} holds something else ({found[0]}); give a new or an empty folder")
+
+    def as_before(self, recipe: Recipe) -> Recipe:
+        """The recipe of a resumption, its automatic values as the run in this folder settled them.
+
+        Another version, or another machine, may settle them otherwise; a run goes on as it began.
+        """
+        if not (self.path / RECIPE_FILE).is_file():
+            return recipe
+        earlier = Recipe.from_toml(self.path / RECIPE_FILE)
+        automatic = [  # the plan is a fact of the model that was loaded
+            n for n, opt in OPTIONS.items() if opt.auto is not None and n != "plan" and getattr(recipe, n) is None
+        ]
+        return recipe.replace(**{name: getattr(earlier, name) for name in automatic})
 
     def begin(self, recipe: Recipe, account: Mapping[str, Any], *, resume: bool) -> Path | None:
         """Write recipe and account of a new run; or find the checkpoint from which an earlier one goes on.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from lookright.errors import OutputError, RecipeError
 from lookright.training.checkpoints import Checkpoints, write_whole
-from lookright.training.recipe import Recipe
+from lookright.training.recipe_form import RecipeForm
 
 RECIPE_FILE: Final = "recipe.toml"
 RUN_FILE: Final = "run.json"
@@ -28,6 +28,7 @@ _IDENTITY: Final = {
     "labels": "the labels",
     "plan": "the plan",
     "base": "the base",
+    "tokenizer": "the tokenizer",
 }
 
 
@@ -61,7 +62,7 @@ class RunFolder:
         elif found:
             raise OutputError(f"{self.path} holds something else ({found[0]}); give a new or an empty folder")
 
-    def begin(self, recipe: Recipe, account: Mapping[str, Any], *, resume: bool) -> Path | None:
+    def begin(self, recipe: RecipeForm, account: Mapping[str, Any], *, resume: bool) -> Path | None:
         """Write recipe and account of a new run; or find the checkpoint from which an earlier one goes on.
 
         Returns:
@@ -97,12 +98,14 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
-    def _compare(self, recipe: Recipe, account: Mapping[str, Any]) -> None:
+    def _compare(self, recipe: RecipeForm, account: Mapping[str, Any]) -> None:
         try:
             before = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise OutputError(f"{self.path / RUN_FILE} cannot be read ({error}); give a new folder") from error
-        earlier = Recipe.from_toml(self.path / RECIPE_FILE)
+        if (kind := before.get("command", "train")) != recipe.COMMAND:
+            raise RecipeError(f"{self.path} holds a run of `lookright {kind}`; give a new folder")
+        earlier = type(recipe).from_toml(self.path / RECIPE_FILE)
         if names := recipe.differences(earlier):
             raise RecipeError(
                 f"the run in {self.path} cannot go on with another recipe: {names[0]} was "

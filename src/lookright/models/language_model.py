@@ -26,6 +26,7 @@ from lookright.attention import PLAN_KEY, is_encoder, packed_kwargs, padded_kwar
 from lookright.errors import OutputError, UnsupportedModelError
 from lookright.models.base import (
     BaseSource,
+    bars_on_terminals_only,
     check_pad_token,
     fingerprint,
     load_config,
@@ -186,7 +187,8 @@ def save_base(
     """
 
     def write(stage: Path) -> None:
-        model.save_pretrained(stage)
+        with bars_on_terminals_only():
+            model.save_pretrained(stage)
         data = portable(model.config)
         data["architectures"] = [type(model).__name__]
         for part in (data, data.get("text_config")):

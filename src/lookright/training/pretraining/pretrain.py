@@ -119,7 +119,6 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
     with process_kept():
         ready = prepare(recipe, device)
         model = ready.found.model
-        n_parameters = sum(p.numel() for p in model.parameters())
         run = PretrainRun(model, ready.recipe, ready.run_plan, ready.train, ready.held_out, ready.pad_id, folder)
         account = account_of(ready, device)
         outcome = run.go(device, account, progress=progress)
@@ -136,7 +135,7 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
         plan=ready.plan,
         loss=loss,
         held_out_loss=held_out,
-        n_parameters=n_parameters,
+        n_parameters=sum(p.numel() for p in model.parameters()),
         n_tokens=ready.train.n_tokens,
         tokens_per_second=None if speed is None else speed * run.world,
         arithmetic=run.clock.arithmetic,

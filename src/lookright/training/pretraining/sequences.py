@@ -84,7 +84,7 @@ def cut(ends: NDArray[np.int64], length: int) -> tuple[NDArray[np.int64], NDArra
     Returns:
         Start and size of each piece, in the order of the text.
     """
-    begins = np.concatenate(([0], ends[:-1])).astype(np.int64)
+    begins = np.concatenate(([0], ends))[:-1].astype(np.int64)
     sizes = ends - begins
     pieces = -(-sizes // length)
     first = np.cumsum(pieces) - pieces

@@ -25,7 +25,7 @@ from lookright.cli import main as entry
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OUTSIDE_COMMANDS = {"python3", "git", "cd", ".venv/bin/pip", "pip", "make", "accelerate", "echo", "source", "bash"}
+OUTSIDE_COMMANDS = {"python", "python3", "pip", "ruff", "mypy", "make", "accelerate", "echo"}
 
 
 class Fence(NamedTuple):
@@ -163,7 +163,7 @@ def check_only(line: str, where: str) -> None:
         elif name == "make":
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"{where}: {line}"
         else:
-            assert words[0] in OUTSIDE_COMMANDS, f"{where}: {line}"
+            assert name in OUTSIDE_COMMANDS, f"{where}: {line}"
 
 
 def recipe_reads(text: str) -> None:

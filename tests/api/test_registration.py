@@ -165,7 +165,7 @@ def test_other_modules_are_none_of_our_business() -> None:
 
 
 def test_two_threads_that_import_both_sides_at_once_do_not_wait_for_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One thread loads their module, which leads to ours; another loads ours, which needs theirs."""
     for round_, (their_pause, our_pause) in enumerate([(0.2, 0.1), (0.1, 0.2), (0.0, 0.2), (0.2, 0.0)]):
@@ -178,5 +178,6 @@ def test_two_threads_that_import_both_sides_at_once_do_not_wait_for_each_other(
             jobs = [pool.submit(importlib.import_module, name) for name in (theirs, ours, theirs, ours)]
             assert [job.result(timeout=20).value for job in jobs] == [1] * 4
         assert ours in sys.modules
+        assert "could not register" not in caplog.text
         for name in (theirs, ours):
             monkeypatch.delitem(sys.modules, name)

@@ -103,7 +103,7 @@ def test_gold_in_another_scheme_is_converted() -> None:
 
 
 def test_what_cannot_be_compared() -> None:
-    with pytest.raises(LabelError, match="test.conll: the gold has the types GENE and the tagger has LOC, PER"):
+    with pytest.raises(LabelError, match=r"test\.conll: the gold has the types GENE and the tagger has LOC, PER"):
         check_gold(data(("BRCA1", "B-GENE")), SETTINGS)
     with pytest.raises(LabelError, match="plain tags cannot be compared"):
         check_gold(data(("dogs", "NOUN"), scheme=Scheme.PLAIN), SETTINGS)

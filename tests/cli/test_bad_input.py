@@ -108,6 +108,12 @@ def test_a_plan_that_does_not_fit(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("plan", "words"), [("causal", "give another --plan"), ("00000", "5 groups"), ("x", '"x"')])
+def test_a_plan_that_the_demo_cannot_compare(plan: str, words: str, tmp_path: Path, fails: Fails) -> None:
+    assert words in fails("demo", "--plan", plan, "--out", tmp_path / "out", code=2).err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(params=["base", "tagger"])
 def broken(request: pytest.FixtureRequest, files: Path, tmp_path: Path) -> tuple[str, Path]:
     """A copy of a model folder, to break."""
@@ -168,6 +174,8 @@ def test_an_out_folder_that_holds_something_else(files: Path, tmp_path: Path, fa
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert "holds something else" in fails("demo", "--quick", "--out", tmp_path).err
     assert "is a file" in fails(*train_flags(files, tmp_path / "thesis.txt")).err
+    # It is said before anything is loaded, which can take minutes.
+    assert "holds something else" in fails(*train_flags(files, tmp_path, base="./nowhere", train="nothing")).err
 
 
 def test_an_out_folder_with_an_earlier_run(files: Path, fails: Fails) -> None:

@@ -107,6 +107,33 @@ def test_an_adapter_refuses_another_base(tiny_llama: Path, tmp_path: Path) -> No
         load_tagger(tmp_path / "out", base=tiny_llama)
 
 
+def test_an_adapter_finds_its_base_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toys.llama_folder(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    model = make(Path("base"), lora=True)
+    save_tagger("out", model, load_tokenizer(tmp_path / "base"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert largest_difference(load_tagger(tmp_path / "out").model, model) <= 1e-5
+    (tmp_path / "base").rename(tmp_path / "moved")
+    with pytest.raises(ModelFolderError, match="--adapter-base"):
+        load_tagger(tmp_path / "out")
+    assert largest_difference(load_tagger(tmp_path / "out", base=tmp_path / "moved").model, model) <= 1e-5
+
+
+def test_a_path_in_a_downloaded_adapter_is_not_followed(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tagger(tmp_path / "out", make(tiny_llama, lora=True), load_tokenizer(tiny_llama))
+    real = store.resolve_folder
+    monkeypatch.setattr(
+        store, "resolve_folder", lambda name, **kw: tmp_path / "out" if name == "some/hub-name" else real(name, **kw)
+    )
+    with pytest.raises(ModelFolderError, match="downloaded"):
+        load_tagger("some/hub-name")
+    load_tagger("some/hub-name", base=tiny_llama)
+
+
 def test_stock_transformers_and_peft_refuse_both_kinds_of_folder(tiny_llama: Path, tmp_path: Path) -> None:
     """In a process of its own, since this one has our classes registered."""
     import subprocess

@@ -101,7 +101,7 @@ def killed_and_resumed(folder: Path, out: Path, prepare: Callable[[], None]) -> 
     return contents(out), weights(model)
 
 
-@pytest.mark.parametrize("update", [0, 4, 7, 8, 14])
+@pytest.mark.parametrize("update", [7, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 4, 14))])
 def test_killed_in_an_update(tiny_llama: Path, tmp_path: Path, whole: Any, update: int) -> None:
     found, model = killed_and_resumed(tiny_llama, tmp_path / "out", lambda: kill_at_update(update))
     assert found == whole[0]
@@ -112,10 +112,10 @@ def test_killed_in_an_update(tiny_llama: Path, tmp_path: Path, whole: Any, updat
     "place",
     [
         "after the model",
-        "before the seal",
-        "before the marker is synced",
-        "before the old ones go",
         "while the old ones go",
+        pytest.param("before the seal", marks=pytest.mark.slow),
+        pytest.param("before the marker is synced", marks=pytest.mark.slow),
+        pytest.param("before the old ones go", marks=pytest.mark.slow),
     ],
 )
 def test_killed_in_a_save(tiny_llama: Path, tmp_path: Path, whole: Any, place: str) -> None:

@@ -26,6 +26,7 @@ tagger = Tagger.from_pretrained(".")  # this folder, wherever it is, or its name
 for span in tagger.predict("Angela Merkel visited Zagreb."):
     print(span.type, span.text, span.start, span.end, round(span.score, 2))
 """
+SUBWORDS = {"first": "its first sub-word", "last": "its last sub-word", "mean": "the mean of its sub-words"}
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy")
 
 
@@ -139,12 +140,19 @@ def _model(
             f"This folder holds an adapter ({_cell(json.dumps(dict(adapter)))}) and the head; the base is apart."
         )
     lines.append(
-        f"A word is read at its {settings.subword} sub-word{'s' if settings.subword == 'mean' else ''}; at most "
+        f"A word is read at {SUBWORDS[settings.subword]}; at most "
         f"{settings.window} sub-words at once, in overlapping windows, so that no word is left out; context: "
         f"{settings.context}; tags chosen by {settings.decode}; words by the rule "
-        f"`{_code(json.dumps(settings.word_rule))}`."
+        f"{_word_rule(settings.word_rule)}."
     )
     return "## Model\n\n" + "\n\n".join(lines)
+
+
+def _word_rule(rule: Mapping[str, Any]) -> str:
+    if rule.get("rule") != "learned":
+        return f"`{_code(json.dumps(dict(rule)))}`"
+    exceptions = sum(len(value) for value in rule.values() if isinstance(value, list))
+    return f"`learned` (the default one, with {exceptions} exceptions that the training words show; in config.json)"
 
 
 def _scores(reports: Mapping[str, Report]) -> str:

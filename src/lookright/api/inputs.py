@@ -46,7 +46,7 @@ def reading_options(recipe: Recipe, splitter: WordSplitter | None = None) -> dic
         "scheme": recipe.scheme,
         "repair": recipe.repair,
         "unaligned": recipe.unaligned,
-        "splitter": splitter or WordSplitter(recipe.word_split or "default"),
+        "splitter": splitter or WordSplitter("whitespace" if recipe.word_split == "whitespace" else "default"),
     }
 
 

@@ -81,6 +81,7 @@ class Tagger:
         self.device = resolve_device(device)
         self._token_budget = token_budget
         self._word_split = word_split if isinstance(word_split, WordSplitter | None) else WordSplitter(word_split)
+        self._saved_rule: tuple[dict[str, Any], WordSplitter] | None = None
         self._base: Base | None = None
         self._chosen: dict[str, Any] = {}
         self._predictor: Predictor | None = None
@@ -107,6 +108,7 @@ class Tagger:
         revision: str | None = None,
         trust_remote_code: bool = False,
         token_budget: int | None = None,
+        base: str | Path | None = None,
     ) -> Self:
         """Load a saved tagger, or make a new one on a base.
 
@@ -129,6 +131,7 @@ class Tagger:
             revision: branch, tag or commit on a hub.
             trust_remote_code: run the Python code that comes with the base.
             token_budget: sub-words computed at once.
+            base: for a saved adapter: where its base is, if it is not where it was.
 
         Raises:
             ModelFolderError: no such folder, no weights, a pickle instead of safetensors.
@@ -145,22 +148,26 @@ class Tagger:
                     f"{source} is a saved tagger, which has its own {', '.join(given)}; leave that out, or start from "
                     "its base"
                 )
-            loaded = load_tagger(folder, backend=backend, dtype=dtype, trust_remote_code=trust_remote_code)
+            loaded = load_tagger(
+                source, backend=backend, dtype=dtype, base=base, revision=revision, trust_remote_code=trust_remote_code
+            )
             if decode is not None:
                 loaded.model.settings = replace(loaded.settings, decode=decode)
             return cls(loaded.model, loaded.tokenizer, device=where, token_budget=token_budget, word_split=word_split)
-        base = load_base(
+        if base is not None:
+            raise RecipeError(f"base is {base!r}, but {source} is no saved adapter; leave that out")
+        loaded_base = load_base(
             source, plan=plan, backend=backend, dtype="float32" if dtype == "auto" else dtype,
             quantization=quantization, revision=revision, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         chosen = {"subword": subword, "window": window, "context": context, "decode": decode}
-        tagger = cls(None, base.tokenizer, device=where, token_budget=token_budget, word_split=word_split)
-        tagger._base = base
+        tagger = cls(None, loaded_base.tokenizer, device=where, token_budget=token_budget, word_split=word_split)
+        tagger._base = loaded_base
         tagger._chosen = {name: value for name, value in chosen.items() if value is not None}
         if scheme is not None:
             tagger._chosen["scheme"] = Scheme.parse(scheme)
         if labels is not None:
-            tagger.model = build_tagger(base, tagger._new_settings(labels))
+            tagger.model = build_tagger(loaded_base, tagger._new_settings(labels))
         return tagger
 
     def _new_settings(self, labels: Iterable[str]) -> TaggerSettings:
@@ -203,9 +210,17 @@ class Tagger:
         Raises:
             DataError: the words of the training data were cut by a callable, which must be given again.
         """
-        if self._word_split is None:
-            self._word_split = WordSplitter.from_dict(self.settings.word_rule)
-        return self._word_split
+        if self._word_split is not None:
+            return self._word_split
+        saved = self.settings.word_rule  # training may change it
+        if self._saved_rule is None or self._saved_rule[0] != saved:
+            self._saved_rule = (saved, WordSplitter.from_dict(saved))
+        return self._saved_rule[1]
+
+    def _text_splitter(self) -> WordSplitter | None:
+        """How the text of labeled files is cut: as the tagger's, where it has a rule that can be had."""
+        known = self.model is not None and self.settings.word_rule.get("rule") != "callable"
+        return self.splitter if known else self._word_split
 
     def __repr__(self) -> str:
         types = "no labels yet" if self.model is None else ", ".join(self.settings.types)
@@ -299,7 +314,7 @@ class Tagger:
             DataError: no gold; LabelError: not one type in common.
         """
         settings = self.settings
-        dataset = as_dataset(data, **options)
+        dataset = as_dataset(data, **{"splitter": self._text_splitter(), **options})
         check_gold(dataset, settings)
         taggings = self.tag(dataset.sentences, document_starts=dataset.document_starts or (), progress=progress)
         report = make_report(
@@ -345,7 +360,11 @@ class Tagger:
         from lookright.training.fit import fit  # loads the Trainer, which prediction does not need
 
         chosen = self._recipe(recipe or Recipe(), options, out)
-        reading = reading_options(chosen, self._word_split)
+        if self._word_split is not None and isinstance(self._word_split.rule, str) and chosen.word_split is not None:
+            self._word_split = None  # what is chosen is saved with the model
+        reading = reading_options(
+            chosen, self._text_splitter() if chosen.word_split in (None, "learned") else self._word_split
+        )
         train_data = as_dataset(train, **reading)
         dev_data = None if dev is None or isinstance(dev, float) else as_dataset(dev, **reading)
         if isinstance(dev, float):
@@ -371,7 +390,11 @@ class Tagger:
             options = {**options, "device": self.device.type}
         if out is not None:
             options = {**options, "out": str(out)}
-        return recipe.replace(**options)
+        recipe = recipe.replace(**options)
+        rule = None if self._word_split is None or self._word_split.learned else self._word_split.rule
+        if isinstance(rule, str) and recipe.word_split is None:
+            recipe = recipe.replace(word_split=rule)
+        return recipe
 
     # ------------------------------------------------------------------------------------------------------- saving
 

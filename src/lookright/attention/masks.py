@@ -91,10 +91,13 @@ def stacked_mask(*, boolean: bool) -> Callable[..., Tensor | None]:
             return None
         rest = {**rest, "allow_is_bidirectional_skip": False, "allow_is_causal_skip": False, "local_size": local_size}
         seen = sdpa_mask(q_length=q_length, kv_length=kv_length, attention_mask=None, config=config, **rest)
+        rows = seen.shape[0]
+        if seen.stride(0) == 0:  # the predicate is the same for all rows: draw it once
+            seen = seen[:1]
         mask = torch.cat([closure(seen, right) for right in distinct_contexts(rights)], dim=1)
         if attention_mask is not None:
             mask = mask & attention_mask[:, None, None, :kv_length].to(torch.bool)
-        return mask if boolean else additive(mask, dtype)
+        return (mask if boolean else additive(mask, dtype)).expand(rows, -1, -1, -1)
 
     return draw
 

@@ -4,6 +4,10 @@ A plan that does not take effect still runs, so no model is trusted before it wa
 enters and leaves each layer. In a second pass each layer gets its clean input again, except that one token carries
 noise; the positions whose output changed are the positions that see this token. Noise on the last token measures the
 right context. Noise on padding, or on another sequence of a packed row, must change nothing.
+
+What changed is read at the output of the layer, and at the output of its attention: there weak attention does not drown
+in the residual stream of half precision, and experts, which round a token differently when another one moves, have not
+run yet.
 """
 
 from __future__ import annotations
@@ -11,13 +15,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from lookright.attention.architecture import bare_decoder, decoder_layers, layer_limit
+from lookright.attention.architecture import (
+    attention_modules,
+    bare_decoder,
+    decoder_layers,
+    layer_limit,
+    recurrent_modules,
+)
 from lookright.attention.install import can_pack, current_plan, packed_kwargs, padded_kwargs
 from lookright.errors import PlanNotHeldError, UnsupportedModelError
 from lookright.plan import UNBOUNDED, MaskPlan
@@ -27,7 +38,7 @@ LONGEST: Final = 512
 PADS: Final = 3
 DRAWS: Final = 3
 # A position that sees nothing of the noise is bitwise unchanged, except where kernels work on the whole batch at once
-# (experts, int8 columns); those leave a floor, measured on the rows that cannot be concerned.
+# (experts, int8 columns). Those leave a floor in a layer's output, measured on a row that cannot be concerned.
 TINY: Final = 2e-6
 FLOOR_FACTOR: Final = 4.0
 LARGEST_FLOOR: Final = 0.05
@@ -162,10 +173,11 @@ def check_plan(model: nn.Module) -> ProbeReport:
 
 @dataclass
 class _Recording:
-    """Per layer what entered and what left it: (rows, length, hidden)."""
+    """Per layer what entered it, what left it, and what left its attention: (rows, length, hidden)."""
 
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
+    attended: dict[int, Tensor] = field(default_factory=dict)
 
 
 def _probe_plain(
@@ -175,7 +187,7 @@ def _probe_plain(
     ids = _sentences(owner, 2, length)
     kwargs = {"input_ids": ids}
     clean = _run(owner, kwargs, None)
-    here = torch.zeros_like(ids, dtype=torch.bool)
+    here = torch.zeros(ids.shape, dtype=torch.bool)
     here[0, -1] = True
     row = torch.arange(length)
     measured, floor = _measure(owner, kwargs, clean, here, row, expected, None)
@@ -192,12 +204,12 @@ def _probe_padded(
     attention_mask = nn.functional.pad(torch.ones_like(sentences), (PADS, PADS), value=0)
     kwargs = {"input_ids": ids, **padded_kwargs(owner, attention_mask)}
     clean = _run(owner, kwargs, None)
-    real = attention_mask.bool()
+    real = attention_mask.bool().cpu()
     here = torch.zeros_like(real)
     here[0, PADS + length - 1] = True
     row = torch.arange(PADS, PADS + length)
     measured, _ = _measure(owner, kwargs, clean, here, row, expected, floor)
-    moved = _moved(clean, _run(owner, kwargs, (clean, ~real, 0)), floor)
+    moved = _moved(clean, _run(owner, kwargs, (clean, ~real, 0)), floor, attention_only=True)
     padding = tuple(layer for layer, where in enumerate(moved) if bool(where[real].any()))
     company = _same(clean.outputs[0][real], alone)
     return PathReport("padded", measured, (), padding, company)
@@ -213,7 +225,7 @@ def _probe_packed(
     ids = torch.cat([sentences.flatten(), more.flatten()]).unsqueeze(0)
     kwargs = {"input_ids": ids, **packed_kwargs(owner, lengths, ids.device)}
     clean = _run(owner, kwargs, None)
-    here = torch.zeros_like(ids, dtype=torch.bool)
+    here = torch.zeros(ids.shape, dtype=torch.bool)
     here[0, 2 * length - 1] = True
     row = torch.arange(length, 2 * length)
     measured, _ = _measure(owner, kwargs, clean, here, row, expected, floor)
@@ -223,7 +235,7 @@ def _probe_packed(
     for place in (length, 2 * length - 1):
         noisy = torch.zeros_like(here)
         noisy[0, place] = True
-        moved = _moved(clean, _run(owner, kwargs, (clean, noisy, 0)), floor)
+        moved = _moved(clean, _run(owner, kwargs, (clean, noisy, 0)), floor, attention_only=True)
         strangers |= {layer for layer, where in enumerate(moved) if bool(where[outside].any())}
     company = _same(clean.outputs[0][0, : 2 * length], alone)
     return PathReport("packed", measured, tuple(sorted(strangers)), (), company)
@@ -255,7 +267,7 @@ def _measure(
             sizes = [_change(a, b) for a, b in zip(clean.outputs, noisy.outputs, strict=True)]
             other = torch.arange(here.shape[0]) != which
             floors = [max(old, float(size[other].max())) for old, size in zip(floors, sizes, strict=True)]
-        for layer, where in enumerate(_moved(clean, noisy, floors)):
+        for layer, where in enumerate(_moved(clean, noisy, floors, attention_only=floor is not None)):
             changed = where[which, row].nonzero().flatten().tolist()
             if changed:
                 seen[layer] = max(seen[layer], len(row) - 1 - min(changed))
@@ -281,9 +293,15 @@ def _run(owner: PreTrainedModel, kwargs: dict[str, Any], noise: tuple[_Recording
     def after(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         record.outputs.append(output[0] if isinstance(output, tuple) else output)
 
+    def attend(index: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        record.attended[index] = output[0] if isinstance(output, tuple) else output
+
     layers = decoder_layers(owner)
     handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
     handles += [layer.register_forward_hook(after) for layer in layers]
+    for index, layer in enumerate(layers):
+        if (mixer := _only_mixer(layer)) is not None:
+            handles.append(mixer.register_forward_hook(partial(attend, index)))
     try:
         owner(**kwargs, use_cache=False)
     finally:
@@ -309,15 +327,38 @@ def _with_noise(hidden: Tensor, where: Tensor, seed: int) -> Tensor:
 
 
 def _change(clean: Tensor, noisy: Tensor) -> Tensor:
-    """(rows, length) largest change of any unit, relative to the size of the states; on the CPU."""
+    """(rows, length) largest change of any unit, relative to the size of the states; on the CPU, as positions are."""
     size = clean.float().pow(2).mean().sqrt().clamp_min(1e-12)
     return ((noisy.float() - clean.float()).abs().amax(-1) / size).cpu()
 
 
-def _moved(clean: _Recording, noisy: _Recording, floor: list[float]) -> list[Tensor]:
-    """Per layer (rows, length): whether the output changed by more than the floor. Not-a-number counts as changed."""
-    pairs = zip(clean.outputs, noisy.outputs, floor, strict=True)
-    return [~(_change(a, b) <= max(TINY, FLOOR_FACTOR * size)) for a, b, size in pairs]
+def _moved(clean: _Recording, noisy: _Recording, floor: list[float], *, attention_only: bool) -> list[Tensor]:
+    """Per layer (rows, length): what changed by more than the floor. Not-a-number counts as changed.
+
+    Args:
+        clean: without noise.
+        noisy: with noise.
+        floor: per layer, for the outputs of whole layers.
+        attention_only: look at attention where it was recorded, and at whole layers only elsewhere.
+    """
+    found = []
+    for index, (before, after, size) in enumerate(zip(clean.outputs, noisy.outputs, floor, strict=True)):
+        moved = torch.zeros(before.shape[:2], dtype=torch.bool)
+        if index in clean.attended:
+            moved |= ~(_change(clean.attended[index], noisy.attended[index]) <= TINY)
+        if index not in clean.attended or not attention_only:
+            moved |= ~(_change(before, after) <= max(TINY, FLOOR_FACTOR * size))
+        found.append(moved)
+    return found
+
+
+def _only_mixer(layer: nn.Module) -> nn.Module | None:
+    """The one module through which tokens of this layer see each other, where there is exactly one."""
+    outermost = attention_modules(layer)[:1]
+    inside = set(outermost[0].modules()) if outermost else set()
+    if recurrent_modules(layer) or not outermost or not inside.issuperset(attention_modules(layer)):
+        return None
+    return outermost[0]
 
 
 def _same(states: Tensor, alone: Tensor) -> bool:

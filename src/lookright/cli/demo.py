@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lookright.cli.info import say_what_a_plan_means
 from lookright.cli.libraries import calm
 from lookright.cli.output import data, percent, say, table
+from lookright.cli.parser import UsageError
 from lookright.cli.trouble import no_notes
 
 if TYPE_CHECKING:
@@ -59,7 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the base, train twice, compare, and show."""
+    from lookright.plan import MaskPlan
+
     size = QUICK if args.quick else FULL
+    if MaskPlan.parse(args.plan, size.layers).is_causal:
+        raise UsageError(
+            f"the demo compares a plan with the causal one, and {args.plan!r} is that; give another --plan"
+        )
     out = claimed(Path(args.out))
     say_what_a_plan_means(args.plan, quiet=args.quiet)
     with no_notes():
@@ -151,7 +158,20 @@ def comparison(reports: dict[str, Report]) -> str:
         rows.append([kind, *(percent(score.f1 if score else None) for score in scores), str(gold)])
     total = first.scores.counts[0]
     rows.append(["all", *(percent(report.f1) for report in reports.values()), str(total)])
-    return f"\n{first.convention}, on {first.scores.n_sentences} test sentences, same seed:\n\n{table(rows)}\n\n"
+    title = f"{first.convention}, on {first.scores.n_sentences} test sentences, same seed:"
+    return f"\n{title}\n\n{table(rows)}\n\n{verdict(reports)}\n\n"
+
+
+def verdict(reports: dict[str, Report]) -> str:
+    """How much better or worse the second plan was, and whether chance alone could have done that."""
+    from lookright.metrics import paired_bootstrap
+
+    (one, first), (other, second) = reports.items()
+    if first.f1 is None or second.f1 is None:
+        return f"{other} minus {one}: undefined, nothing was found"
+    test = paired_bootstrap(second.scores, first.scores)
+    chance = "more than chance explains" if test.p_value < 0.05 else "chance alone can explain it"
+    return f"{other} minus {one}: {100 * test.difference:+.2f} points, p = {test.p_value:.2f} ({test.method}): {chance}"
 
 
 def show(tagger: Tagger, test: Dataset, page: Path, plan: str) -> None:

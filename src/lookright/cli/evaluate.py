@@ -32,10 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report: a table, or JSON."""
-    from lookright.data import read_dataset
-
-    gold = read_dataset(args.file, **reading_options(args))
-    report = load_tagger(args).evaluate(gold, convention=args.convention, progress=not args.quiet)
+    options = reading_options(args)
+    del options["splitter"]  # a text is cut as the tagger cuts
+    report = load_tagger(args).evaluate(args.file, convention=args.convention, progress=not args.quiet, **options)
     if args.json:
         as_json(report.to_dict())
     else:

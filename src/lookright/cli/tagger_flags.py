@@ -35,6 +35,9 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where a tagger runs."""
     add_some_recipe_arguments(parser, "Where it runs", MACHINE)
+    parser.add_argument(
+        "--adapter-base", metavar="DIR", help="where the base of a saved adapter is, if it is not where it was"
+    )
 
 
 def load_tagger(args: argparse.Namespace) -> Tagger:
@@ -58,4 +61,5 @@ def load_tagger(args: argparse.Namespace) -> Tagger:
         revision=recipe.revision,
         trust_remote_code=recipe.trust_remote_code,
         token_budget=recipe.token_budget,
+        base=args.adapter_base,
     )

@@ -111,7 +111,7 @@ def tagger_on_base(recipe: Recipe, train: Dataset) -> Tagger:
         revision=recipe.revision,
         trust_remote_code=recipe.trust_remote_code,
         token_budget=recipe.token_budget,
-        word_split=recipe.word_split,
+        word_split=None if recipe.word_split == "learned" else recipe.word_split,
     )
 
 

@@ -1,7 +1,7 @@
 """Words to sub-words, windows over long text, batches. Imports torch."""
 
 from lookright.encoding.batches import IGNORED, collate, token_budget
-from lookright.encoding.joins import detokenize, join, splits_inner_marks, true_gaps
+from lookright.encoding.joins import detokenize, join, running_texts, splits_inner_marks, true_gaps
 from lookright.encoding.subwords import Encoded, SubwordEncoder
 from lookright.encoding.windows import Window, windows_of, windows_of_document
 
@@ -13,6 +13,7 @@ __all__ = [
     "collate",
     "detokenize",
     "join",
+    "running_texts",
     "splits_inner_marks",
     "token_budget",
     "true_gaps",

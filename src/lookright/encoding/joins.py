@@ -7,7 +7,7 @@ pre-split words are joined with single spaces ("Zagreb ."), or as people write, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -145,6 +145,16 @@ def detokenize(words: Sequence[str], *, inner_marks: bool = False) -> tuple[bool
     _pair_quotes(words, glued, '"')
     _pair_quotes(words, glued, "'")
     return (False, *glued[1 : len(words)]) if words else ()
+
+
+def running_texts(sentences: Sequence[Sentence]) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
+    """The text of every sentence, with the character offsets of its words: its own, or as people would write it."""
+    inner_marks = splits_inner_marks(sentences)
+    for sentence in sentences:
+        if sentence.text is not None:
+            yield sentence.surface()
+        else:
+            yield join(sentence.words, detokenize(sentence.words, inner_marks=inner_marks))
 
 
 def _pair_quotes(words: Sequence[str], glued: list[bool], mark: str) -> None:

@@ -81,7 +81,7 @@ class Tagging:
 
 def default_token_budget(device: torch.device) -> int:
     """Sub-words of a batch: what keeps the device busy and fits into a small one's memory."""
-    return 4_096 if device.type == "cpu" else 16_384
+    return 2_048 if device.type == "cpu" else 16_384
 
 
 def spans_of(

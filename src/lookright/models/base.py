@@ -80,6 +80,11 @@ def default_plan(n_layers: int) -> MaskPlan:
     return MaskPlan.parse("01" if n_layers > 1 else "1", n_layers)
 
 
+def looks_like_path(name: str) -> bool:
+    """Whether a name can only be a path, and not that of a model on a hub."""
+    return name.startswith((".", "~", "/")) or Path(name).is_absolute() or name.count("/") > 1
+
+
 def resolve_folder(name: str | Path, *, revision: str | None = None, trust_remote_code: bool = False) -> Path:
     """The local folder of a model: the folder itself, or a download of a hub repository's safe files.
 
@@ -91,7 +96,7 @@ def resolve_folder(name: str | Path, *, revision: str | None = None, trust_remot
         return path
     if path.exists():
         raise ModelFolderError(f"{name} is a file; expected a model folder (with config.json and *.safetensors)")
-    if path.is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") > 1:
+    if looks_like_path(str(name)):
         raise ModelFolderError(f"{name}: no such folder; expected a model folder or the name of a model on a hub")
     from huggingface_hub import snapshot_download
 
@@ -325,7 +330,7 @@ def load_base(
     install_plan(backbone, chosen, backend, check=check)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     check_pad_token(tokenizer, backbone)
-    source = BaseSource(str(name), getattr(config, "_commit_hash", None) or revision, fingerprint(folder))
+    source = source_of(name, folder, config, revision)
     return Base(backbone, tokenizer, chosen, source)
 
 
@@ -344,6 +349,13 @@ def check_pad_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) 
     """Take a pad token away that has no embedding: padding is masked, so any token that exists will do."""
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
         tokenizer.pad_token = None
+
+
+def source_of(name: str | Path, folder: Path, config: PreTrainedConfig, revision: str | None) -> BaseSource:
+    """Where a base that was loaded came from."""
+    # An absolute path, so that an adapter finds its base from wherever it is loaded.
+    place = str(folder.resolve()) if Path(name).expanduser().is_dir() else str(name)
+    return BaseSource(place, getattr(config, "_commit_hash", None) or revision, fingerprint(folder))
 
 
 def build_settings_window(config: PreTrainedConfig, longest: int) -> int:

@@ -28,11 +28,11 @@ from lookright.models.base import (
     BaseSource,
     bars_on_terminals_only,
     check_pad_token,
-    fingerprint,
     load_config,
     load_tokenizer,
     loading_weights,
     resolve_folder,
+    source_of,
     weight_files,
 )
 from lookright.models.config import LookRightConfig
@@ -118,7 +118,7 @@ def load_language_model(
         log.info("%s has no language-model head: a new one is tied to its embeddings", folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     check_pad_token(tokenizer, model)
-    source = BaseSource(str(name), getattr(config, "_commit_hash", None) or revision, fingerprint(folder))
+    source = source_of(name, folder, config, revision)
     return LanguageModel(model, tokenizer, source, None if carried is None else tuple(carried))
 
 

@@ -34,9 +34,11 @@ from lookright.errors import ModelFolderError, OutputError
 from lookright.models.base import (
     Base,
     BaseSource,
+    fingerprint,
     install_plan,
     load_base,
     load_tokenizer,
+    looks_like_path,
     resolve_dtype,
     resolve_folder,
     weight_files,
@@ -380,8 +382,8 @@ def load_tagger(
         install_plan(model.backbone, plan, backend, check=check)
     else:
         model = load_adapter(
-            folder, config, settings, base=base, backend=backend, dtype=dtype, merge=merge,
-            trust_remote_code=trust_remote_code, check=check,
+            folder, config, settings, base=base, downloaded=not Path(name).expanduser().is_dir(), backend=backend,
+            dtype=dtype, merge=merge, trust_remote_code=trust_remote_code, check=check,
         )  # fmt: skip
     model.eval()
     return LoadedTagger(model, tokenizer, settings)
@@ -430,12 +432,51 @@ def load_whole(
     return model
 
 
+def find_base(folder: Path, config: LookRightConfig, base: str | Path | None, *, downloaded: bool) -> BaseSource:
+    """Where the base of an adapter is, its weights compared before anything else in it is read.
+
+    Args:
+        folder: of the adapter.
+        config: of the adapter.
+        base: where the user says that it is; none takes what the adapter's configuration names.
+        downloaded: whether the adapter came from a hub; then a path that it names is not followed.
+
+    Raises:
+        ModelFolderError: it is not there, it has other weights, or only a path in a downloaded file names it.
+    """
+    try:
+        named = BaseSource(**config.base)
+    except TypeError as error:
+        raise ModelFolderError(f"{folder}: config.json does not say which base the adapter is for") from error
+    if base is None and downloaded and looks_like_path(named.name):
+        raise ModelFolderError(
+            f"{folder} was downloaded and names its base by a path on another machine ({named.name}); say where the "
+            "base is: base=..., or --adapter-base"
+        )
+    where = str(base or named.name)
+    revision = None if base else named.revision
+    try:
+        found = fingerprint(resolve_folder(where, revision=revision))
+    except ModelFolderError as error:
+        raise ModelFolderError(
+            f"{folder} holds an adapter without its base: {error}; if the base has moved, say where it is: base=..., "
+            "or --adapter-base"
+        ) from error
+    if found != named.fingerprint:
+        raise ModelFolderError(
+            f"{folder} holds an adapter for the base {named.name} with the weights {named.fingerprint[:12]}, but "
+            f"{where} has the weights {found[:12]}: an adapter fits one base only"
+        )
+    return BaseSource(where, revision, found)
+
+
 def load_adapter(
     folder: Path,
     config: LookRightConfig,
     settings: TaggerSettings,
     *,
     base: str | Path | None,
+    downloaded: bool,
     backend: str,
     dtype: str,
     merge: bool,
@@ -444,16 +485,11 @@ def load_adapter(
 ) -> LookRightForTokenClassification:
     """Base, adapter and head."""
     plan = config.base_config.get("lookright_right_contexts")
-    source = BaseSource(**config.base)
+    source = find_base(folder, config, base, downloaded=downloaded)
     loaded = load_base(
-        base or source.name, plan=plan, backend=backend, dtype=saved_dtype(config) if dtype == "auto" else dtype,
-        revision=None if base else source.revision, trust_remote_code=trust_remote_code, check=False,
+        source.name, plan=plan, backend=backend, dtype=saved_dtype(config) if dtype == "auto" else dtype,
+        revision=source.revision, trust_remote_code=trust_remote_code, check=False,
     )  # fmt: skip
-    if loaded.source.fingerprint != source.fingerprint:
-        raise ModelFolderError(
-            f"{folder} holds an adapter for the base {source.name} with the weights {source.fingerprint[:12]}, but "
-            f"{base or source.name} has the weights {loaded.source.fingerprint[:12]}: an adapter fits one base only"
-        )
     assert config.adapter is not None
     lora = LoraSettings.from_dict(config.adapter)
     model = build_tagger(loaded, settings, lora)

@@ -101,7 +101,7 @@ def automatic_values(chosen: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         "detokenize": 0.5,
         "subword": "mean",
         "context": "sentence",
-        "word_split": "default",
+        "word_split": "learned",
         "decode": "viterbi",
         "window": 512 if facts.max_window is None else min(512, facts.max_window),
         "precision": "bfloat16" if facts.device == "cuda" and facts.bfloat16 else "float32",

@@ -96,19 +96,12 @@ def fit(
     began = time.monotonic()
     recipe = recipe or Recipe()
     out = out if out is not None else recipe.out
-    if out is not None:
-        RunFolder(Path(out)).check(resume=recipe.resume)
-    elif recipe.resume:
-        raise RecipeError("resume is asked for, but there is no out folder to resume from; give out")
-    if recipe.patience and dev is None and recipe.dev is None:
-        raise RecipeError(
-            f"patience is {recipe.patience}, but there is no dev set to stop by; give dev, or a share such as dev=0.1"
-        )
+    _check_possible(recipe, out, has_dev=dev is not None or recipe.dev is not None)
     device = resolve_device(recipe.device)
     if dev is None and isinstance(recipe.dev, float):
         train, dev = hold_out(train, recipe.dev)
     recipe = as_model(recipe, model).resolved(facts_of(model, len(train), device))
-    settings = settings_for(recipe, train, model.settings)
+    settings = settings_for(recipe, train, model.settings, dev=dev)
     unseen = None if dev is None else check_labels(dev, settings, "dev", strict=recipe.strict_labels)
     set_seed(recipe.seed)
     new_labels = set_labels(model, settings)
@@ -141,6 +134,18 @@ def fit(
         seconds=time.monotonic() - began,
         account=account,
     )
+
+
+def _check_possible(recipe: Recipe, out: str | Path | None, *, has_dev: bool) -> None:
+    """Refuse what cannot work before any work is done."""
+    if out is not None:
+        RunFolder(Path(out)).check(resume=recipe.resume)
+    elif recipe.resume:
+        raise RecipeError("resume is asked for, but there is no out folder to resume from; give out")
+    if recipe.patience and not has_dev:
+        raise RecipeError(
+            f"patience is {recipe.patience}, but there is no dev set to stop by; give dev, or a share such as dev=0.1"
+        )
 
 
 def account_of(

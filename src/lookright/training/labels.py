@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lookright.data import Dataset, WordSplitter
+from lookright.data import Dataset
 from lookright.errors import DataError, LabelError
 from lookright.models.settings import TaggerSettings
 from lookright.tags import Scheme, convert, label_set, to_spans
 from lookright.training.recipe import Recipe
+from lookright.training.word_rule import word_rule_for
 
 log = logging.getLogger("lookright")
 
@@ -47,7 +48,9 @@ def scheme_of(dataset: Dataset, name: str) -> Scheme:
     return dataset.scheme
 
 
-def settings_for(recipe: Recipe, train: Dataset, existing: TaggerSettings | None = None) -> TaggerSettings:
+def settings_for(
+    recipe: Recipe, train: Dataset, existing: TaggerSettings | None = None, *, dev: Dataset | None = None
+) -> TaggerSettings:
     """What a tagger trained on `train` must remember: its labels first of all.
 
     Args:
@@ -55,13 +58,14 @@ def settings_for(recipe: Recipe, train: Dataset, existing: TaggerSettings | None
         train: the sentences to train on; every prefix of their scheme becomes a label for every type in them.
         existing: the settings of the saved tagger that is trained further; its labels stay where they are, and those
             of new types come after them.
+        dev: the sentences that choose the checkpoint; see `word_rule_for`.
 
     Raises:
         LabelError: plain tags meet spans.
         DataError: `train` has no sentences or no tags.
     """
     scheme = scheme_of(train, "train")
-    word_rule = WordSplitter(recipe.word_split or "default").to_dict()
+    word_rule = word_rule_for(recipe, train, dev, existing)
     chosen = {
         "subword": recipe.subword,
         "window": recipe.window,
@@ -69,8 +73,6 @@ def settings_for(recipe: Recipe, train: Dataset, existing: TaggerSettings | None
         "decode": recipe.decode,
         "dropout": recipe.dropout,
     }
-    if existing is not None and (existing.word_rule.get("rule") == "callable" or recipe.word_split is None):
-        word_rule = existing.word_rule
     given = {name: value for name, value in chosen.items() if value is not None}
     if existing is None:
         labels = label_set(train.types(), scheme)

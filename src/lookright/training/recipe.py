@@ -221,8 +221,8 @@ class Recipe(RecipeForm):
         "how running text is split into words, saved with the tagger",
         "encoding",
         "choice",
-        auto="default",
-        choices=("default", "whitespace"),
+        auto="learned from the words of train; a saved tagger keeps its own",
+        choices=("default", "whitespace", "learned"),
     )
     decode: str | None = option(
         "how tags are chosen: the best valid sequence, or the best tag of each word",

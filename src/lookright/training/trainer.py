@@ -169,12 +169,10 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
             len(self.train_dataset), self.plan.batch_size, self.recipe.seed, epoch,
             rank=self.args.process_index, world=self.args.world_size,
         )  # fmt: skip
-        # A generator of its own: an epoch's start must not move the one that dropout draws from.
         return DataLoader(
             self.train_dataset,
             batch_sampler=sampler,
             collate_fn=self.data_collator,
-            generator=torch.Generator(),
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
         )

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lookright.attention import current_plan
+from lookright.data.words import RULES
 from lookright.errors import RecipeError
 from lookright.models.base import build_settings_window
 from lookright.models.lora import LoraSettings, add_lora, has_lora, lora_targets, merge_lora
@@ -54,12 +55,13 @@ def as_model(recipe: Recipe, model: LookRightForTokenClassification) -> Recipe:
     if recipe.window is not None and takes < recipe.window:
         raise RecipeError(f"window is {recipe.window}, but this base takes {takes} sub-words at most")
     rule = model.settings.word_rule.get("rule")
+    new = rule == "default" and _untrained(model)  # then nobody chose the rule
     plan = None if model.is_encoder else current_plan(model.backbone)
     if recipe.plan is not None and (plan is None or MaskPlan.parse(recipe.plan, plan.n_layers) != plan):
         raise RecipeError(f"plan is {recipe.plan!r}, but the model was loaded with {plan or 'no plan'}; load it anew")
     return recipe.replace(
         **{**changes, "window": takes},
-        word_split=recipe.word_split or (rule if rule in ("default", "whitespace") else None),
+        word_split=recipe.word_split or (rule if rule in RULES and not new else None),
         plan=None if plan is None else str(plan),
     )
 
@@ -72,12 +74,17 @@ def set_labels(model: LookRightForTokenClassification, settings: TaggerSettings)
     """
     # A head that was never trained has a bias of zeros. Its weights were drawn when the model was made, with whatever
     # seed there was then; they are drawn again, so that the run depends on its own seed alone.
-    untrained = not bool(model.score.bias.any())
+    untrained = _untrained(model)
     new = extend_labels(model, settings) if settings != model.settings else ()
     if untrained:
         std = getattr(model.backbone.config.get_text_config(), "initializer_range", 0.02)
         nn.init.normal_(model.score.weight, std=std)
     return new
+
+
+def _untrained(model: LookRightForTokenClassification) -> bool:
+    """Whether the head is as it was made."""
+    return not bool(model.score.bias.any())
 
 
 def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> bool:
@@ -115,7 +122,7 @@ def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> b
         raise RecipeError("method is 'qlora', but the base was not loaded in 4 bits (quantization='4bit', CUDA only)")
     merge = False
     if not has_lora(backbone):
-        merge = bool(model.score.bias.any())
+        merge = not _untrained(model)
         model.config.adapter = new_adapters(backbone, recipe).to_dict()
     backbone.requires_grad_(False)
     for name, parameter in backbone.named_parameters():

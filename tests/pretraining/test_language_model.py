@@ -15,8 +15,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 import toys
+from families import FAMILIES, Family
 from lookright import Tagger
-from lookright.attention import current_plan
+from lookright.attention import can_pack, current_plan
 from lookright.attention.architecture import bare_decoder
 from lookright.errors import ModelFolderError, UnsupportedModelError
 from lookright.models.base import install_plan, load_base
@@ -256,3 +257,20 @@ def test_only_the_new_row_is_trained() -> None:
     gradient = model.get_input_embeddings().weight.grad
     assert gradient[3].abs().sum() > 0
     assert gradient.abs().sum() == gradient[3].abs().sum()
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.named], ids=lambda f: f.name)
+def test_families_have_their_own_causal_loss(family: Family) -> None:
+    """Caps and scales behind the head included; each sequence alone, by the family's own forward and labels."""
+    torch.manual_seed(0)
+    stock = AutoModelForCausalLM.from_config(family.config()).eval().requires_grad_(False)
+    model = copy.deepcopy(stock)
+    install_plan(bare_decoder(model), MaskPlan.causal(4), "auto", check=False)
+    examples = sequences(Objective("clm"))
+    own = [
+        float(stock(input_ids=(ids := torch.from_numpy(e.input_ids)[None]), labels=ids, use_cache=False).loss)
+        * len(e.target)
+        for e in examples
+    ]
+    for layout in ("packed", "padded") if can_pack(model) else ("padded",):
+        assert float(loss_of(model, examples, layout)) == pytest.approx(sum(own), rel=1e-4)

@@ -82,6 +82,7 @@ def tokenizer_for(recipe: PretrainRecipe, files: Sequence[Path], cache: Path) ->
         first = next(texts, None)
         if first is None:
             raise DataError(f"no text in {', '.join(map(str, files))}: expected documents between blank lines")
+        log.info("training a tokenizer of %d entries", wanted)
         train_tokenizer(itertools.chain([first], texts), wanted).save_pretrained(folder)
 
     tokenizer = load_tokenizer(made_once(cache / "tokenizers" / f"{key}-{wanted}", make))

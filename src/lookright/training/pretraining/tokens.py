@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,8 @@ from transformers import PreTrainedTokenizerBase
 from lookright.errors import DataError, UnsupportedModelError
 from lookright.training.pretraining.cache import made_once
 from lookright.training.pretraining.corpus import documents, file_hash, is_held_out
+
+log = logging.getLogger("lookright")
 
 PARTS: Final = ("train", "held_out")
 FORMAT: Final = 1
@@ -116,6 +119,7 @@ def tokenise(
 
 
 def _write(folder: Path, path: Path, tokenizer: PreTrainedTokenizerBase, share: float) -> None:
+    log.info("tokenising %s, once: the tokens are kept", path)
     backend = plain_backend(tokenizer)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     dtype = np.uint16 if max(backend.get_vocab_size(), *end, 0) < 2**16 else np.uint32

@@ -3,7 +3,8 @@
     python benchmarks/foundation/word_rule.py DATA --sets wnut17 conll2000-chunk [--record]
 
 DATA holds one folder per set with train.conll and test.conll. The test words are joined as people write, by the
-detokenisation of the training data; a word is found when both its borders are. The learned rule is learned on train.
+detokenisation of the training data; a word is found when both its borders are. The learned rule is learned on train;
+the rule that a tagger gets is chosen between the two by dev.conll, where there is one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from benchmarks.results import record  # noqa: E402
 
 from lookright.data import Dataset, WordSplitter, read_dataset  # noqa: E402
 from lookright.encoding import detokenize, join, running_texts, splits_inner_marks  # noqa: E402
+from lookright.training.recipe import Recipe  # noqa: E402
+from lookright.training.word_rule import word_rule_for  # noqa: E402
 
 
 def found(splitter: WordSplitter, test: Dataset, *, inner_marks: bool) -> float:
@@ -46,13 +49,16 @@ def main() -> None:
         seconds = time.perf_counter() - began
         default_share = found(WordSplitter(), test, inner_marks=inner_marks)
         learned_share = found(learned, test, inner_marks=inner_marks)
+        dev = args.data / name / "dev.conll"
+        chosen = word_rule_for(Recipe(), train, read_dataset(dev) if dev.exists() else None)["rule"]
         print(
             f"{name}: default {default_share:.2f} %, learned {learned_share:.2f} % ({len(learned.learned)} exceptions, "
-            f"{seconds:.2f} s for {train.n_words:,} words)"
+            f"{seconds:.2f} s for {train.n_words:,} words); a tagger gets the rule {chosen!r}"
         )
         if args.record:
             for rule, share in (("default", default_share), ("learned", learned_share)):
                 record("foundation", f"{name}: test words found in running text, {rule} rule", round(share, 2), "%")
+            record("foundation", f"{name}: word rule of a tagger trained on it", chosen, "rule")
             speed = round(train.n_words / seconds)
             record("foundation", f"{name}: learning the word rule from train", speed, "words/s")
 

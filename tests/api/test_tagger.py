@@ -301,3 +301,20 @@ def test_options_that_do_not_belong_to_fit(tiny_llama: Path, options: dict[str, 
     with pytest.raises(RecipeError, match=message):
         tagger.fit(toys.toy_dataset(4), progress=False, **options)
     assert tagger.model is None
+
+
+def test_a_list_of_sentences_is_one_document_for_predict_as_for_evaluate(tiny_llama: Path) -> None:
+    """Else a tagger with document context would be scored with its neighbours and used without them."""
+    tagger = Tagger.from_pretrained(tiny_llama, labels=["PER", "LOC", "ORG"], context="document", plan="1111")
+    sentences = [Sentence(tuple(words), tuple(tags)) for words, tags in toys.toy_dataset(6)]
+    together = tagger.predict(sentences)
+    assert together == tagger.predict(Dataset(tuple(sentences), scheme=Scheme.IOB2))
+    assert together == tagger.predict(words=[sentence.words for sentence in sentences])
+    assert together != [tagger.predict(sentence) for sentence in sentences]
+
+
+def test_another_runs_folder_is_not_overwritten(tagger: Tagger, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(OutputError, match="another training run"):
+        tagger.save_pretrained(tmp_path / "run")

@@ -86,6 +86,11 @@ def test_what_is_not_covered_is_as_by_the_default_rule():
         assert LEARNED["treebank"].split(text) == WordSplitter().split(text)
 
 
+def test_emoji_and_han_take_no_part():
+    for text in ("ok👍", "👍👍", "张三", "a张", "张-三", "-👍"):
+        assert WordSplitter.like([(text, ((0, len(text)),))] * 5) == WordSplitter()
+
+
 def test_once_is_not_enough():
     assert WordSplitter.like(of_words(["a third-quarter loss"], times=1)) == WordSplitter()
     assert WordSplitter.like(of_words(["a third-quarter loss"], times=2)) != WordSplitter()

@@ -330,3 +330,42 @@ def test_a_base_is_not_a_tagger(tiny_llama: Path) -> None:
     assert not is_tagger_folder(tiny_llama)
     with pytest.raises(ModelFolderError, match="lookright train --base"):
         load_tagger(tiny_llama)
+
+
+@pytest.mark.parametrize("where", ["score", "backbone"])
+def test_weights_that_are_no_numbers_are_not_saved(tiny_llama: Path, tmp_path: Path, where: str) -> None:
+    model = make(tiny_llama)
+    with torch.no_grad():
+        (model.score if where == "score" else model.backbone.norm).weight[0] = float("nan")  # type: ignore[union-attr]
+    with pytest.raises(OutputError, match="not finite"):
+        save_tagger(tmp_path / "out", model, None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tagger_with_damaged_weights_is_called_so(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make(tiny_llama)
+    with torch.no_grad():
+        model.backbone.layers[0].input_layernorm.weight[0] = float("nan")  # type: ignore[union-attr,index]
+    monkeypatch.setattr(store, "refuse_damaged", lambda model: None)
+    monkeypatch.setattr(store, "compare_tensors", lambda folder, model: None)
+    save_tagger(tmp_path / "out", model, load_tokenizer(tiny_llama))
+    with pytest.raises(ModelFolderError, match="damaged"):
+        load_tagger(tmp_path / "out")
+
+
+def test_saved_logits_are_compared(tiny_llama: Path, tmp_path: Path) -> None:
+    model = make(tiny_llama, lora=True)
+    save_tagger(tmp_path / "out", model, load_tokenizer(tiny_llama))
+    store.compare_logits(tmp_path / "out", model)
+    with torch.no_grad():
+        model.score.weight[0] += 1
+    with pytest.raises(OutputError, match="other logits"):
+        store.compare_logits(tmp_path / "out", model)
+
+
+def test_everybody_who_may_read_the_folder_may_read_the_weights(tiny_llama: Path, tmp_path: Path) -> None:
+    save_tagger(tmp_path / "out", make(tiny_llama), load_tokenizer(tiny_llama))
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "out").iterdir() if p.is_file()}
+    assert len(set(modes.values())) == 1, modes

@@ -295,3 +295,10 @@ def test_plain_tags_are_chosen_by_accuracy(tiny_llama: Path) -> None:
     result = fit(model, tokenizer, plain, plain, Recipe(**SHORT), progress=False)
     assert result.settings.labels == ("NAME", "x")
     assert result.outcome.score_name == "accuracy, plain tags"
+
+
+def test_a_tracker_that_is_not_there_is_refused_before_anything_is_written(tiny_llama: Path, tmp_path: Path) -> None:
+    model, tokenizer = tagger(tiny_llama)
+    with pytest.raises(RecipeError, match="report_to is 'foo'"):
+        fit(model, tokenizer, TRAIN, None, Recipe(epochs=0.1, report_to="foo"), tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()

@@ -64,3 +64,10 @@ def test_data_that_cannot_be_trained_on() -> None:
 
 def test_gold_in_another_scheme() -> None:
     assert tags_in(data("S-PER", scheme=Scheme.IOBES), Scheme.IOB2) == [["B-PER"]]
+
+
+def test_an_ill_formed_span_of_another_scheme_is_no_span() -> None:
+    """As in strict scores; a well-formed one beside it is converted."""
+    sentence = Sentence(("Ana", "x", "y", "z"), ("S-NP", "B-NP", "E-NP", "I-NP"))
+    gold = tags_in(Dataset((sentence,), scheme=Scheme.IOBES), Scheme.IOB2)
+    assert [list(tags) for tags in gold] == [["B-NP", "B-NP", "I-NP", "O"]]

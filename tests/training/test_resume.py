@@ -16,6 +16,7 @@ from training_support import DEV, TRAIN, in_child, run, same, tagger, toy_data, 
 from lookright.errors import OutputError, RecipeError
 from lookright.training import checkpoints as checkpoints_module
 from lookright.training.checkpoints import Checkpoints
+from lookright.training.defaults import automatic_values
 from lookright.training.fit import fit
 from lookright.training.recipe import Recipe
 from lookright.training.trainer import TaggerTrainer
@@ -169,13 +170,25 @@ def test_resume_of_nothing_begins_at_the_beginning(tiny_llama: Path, tmp_path: P
     assert contents(tmp_path / "out") == whole[0]
 
 
+def test_automatic_values_stay_as_the_run_settled_them(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first, _ = run(tiny_llama, out, epochs=1.0)
+    monkeypatch.setattr("lookright.training.recipe.automatic_values", _other_defaults)
+    again, _ = run(tiny_llama, out, epochs=1.0, resume=True)
+    assert again.recipe.weight_decay == first.recipe.weight_decay != 0.5
+
+
+def _other_defaults(chosen: Any, facts: Any) -> dict[str, Any]:
+    return {**automatic_values({}, facts), "weight_decay": 0.5, **chosen}
+
+
 def test_another_recipe_is_refused_by_name(tiny_llama: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(tiny_llama, out, epochs=1.0)
     before = contents(out)
-    with pytest.raises(
-        RecipeError, match=r"another recipe: learning_rate was 0.003 and is 0.001 now \(head_learning_rate, seed differ"
-    ):
+    with pytest.raises(RecipeError, match=r"another recipe: learning_rate was 0.003 and is 0.001 now \(seed differ"):
         run(tiny_llama, out, epochs=1.0, resume=True, learning_rate=1e-3, seed=3)
     model, tokenizer = tagger(tiny_llama)
     recipe = Recipe(epochs=1.0, batch_size=4, learning_rate=3e-3, detokenize=0.5, resume=True, out=str(out))

@@ -74,8 +74,8 @@ def as_sentences(inputs: Any, words: Any, splitter: WordSplitter) -> tuple[list[
         splitter: cuts texts into words.
 
     Returns:
-        The sentences, the indices of those that begin a document (None: each one does), and whether one item was
-        given rather than a list.
+        The sentences, the indices of those that begin a document (None: each one does, as texts do; a list of
+        sentences is one document, as it is for `evaluate`), and whether one item was given rather than a list.
 
     Raises:
         DataError: neither or both given, or something else.
@@ -98,7 +98,7 @@ def as_sentences(inputs: Any, words: Any, splitter: WordSplitter) -> tuple[list[
     if all(isinstance(item, str) for item in items):
         return [splitter.sentence(item) for item in items], None, False
     if all(isinstance(item, Sentence) for item in items):
-        return items, None, False
+        return items, [0], False
     strange = [item for item in items if not isinstance(item, str | Sentence)]
     if not strange:
         raise DataError("the list holds texts and Sentences; expected one kind only")
@@ -116,7 +116,7 @@ def _from_words(words: Any) -> tuple[list[Sentence], list[int] | None, bool]:
     for index, item in enumerate(items):
         if not _is_list(item):
             raise DataError(f"words[{index}] is a {type(item).__name__}; expected a list of words")
-    return [Sentence(tuple(item)) for item in items], None, False
+    return [Sentence(tuple(item)) for item in items], [0] if items else None, False
 
 
 def _is_list(item: Any) -> bool:

@@ -16,14 +16,14 @@ from lookright.api.report import Report, check_gold, make_report
 from lookright.attention import current_plan
 from lookright.data import Dataset, Document, Sentence, WordSplitter
 from lookright.data.words import SplitFunction
-from lookright.errors import LabelError, RecipeError
+from lookright.errors import LabelError, OutputError, RecipeError
 from lookright.inference.device import resolve_device
 from lookright.inference.predictor import Predictor, Span, Tagging
 from lookright.metrics import Convention
 from lookright.models.base import Base, build_settings_window, load_base, resolve_folder
 from lookright.models.lora import has_lora, merge_lora
 from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
-from lookright.models.store import build_tagger, is_tagger_folder, load_tagger, save_tagger
+from lookright.models.store import build_tagger, compare_logits, is_tagger_folder, load_tagger, save_tagger
 from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.plan import MaskPlan, PlanSpec
 from lookright.tags import OUTSIDE, Scheme, label_set, transitions
@@ -87,6 +87,7 @@ class Tagger:
         self._predictor: Predictor | None = None
         self._reports: dict[str, Report] = {}
         self._training: Training | None = None
+        self._run_folder: Path | None = None
 
     @classmethod
     def from_pretrained(
@@ -255,7 +256,8 @@ class Tagger:
 
         Args:
             inputs: one text (`str`) or `Sentence`; or a list of texts or of `Sentence`s, a `Document`, a `Dataset`. A
-                list of `str` is always a list of texts.
+                list of `str` is always a list of texts. With `context="document"`, texts are documents of their own,
+                and a list of sentences is one document.
             words: sentences that are words already: `[["Angela", "Merkel"], ...]`; one sentence's words for one
                 sentence. Characters are counted in the words joined by single spaces.
             progress: show a bar on stderr.
@@ -378,7 +380,9 @@ class Tagger:
         result = fit(self.model, self.tokenizer, train_data, dev_data, chosen, out, progress=progress)
         self._training = _account(result, train_data, dev_data)
         if out is not None:
+            self._run_folder = Path(out).resolve()
             self.save_pretrained(out)
+            compare_logits(out, self.model)
         return result
 
     def _recipe(self, recipe: Recipe, options: dict[str, Any], out: str | Path | None) -> Recipe:
@@ -423,6 +427,10 @@ class Tagger:
             OutputError: the folder holds something else, or cannot be written.
         """
         model = self._ready()
+        if (Path(folder) / "run.json").exists() and Path(folder).resolve() != self._run_folder:
+            raise OutputError(
+                f"{folder} holds the record of another training run, which would no longer fit; give a new one"
+            )
         if merged and has_lora(model.backbone):
             merge_lora(model.backbone)
             model.config.adapter = None

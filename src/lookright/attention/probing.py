@@ -30,7 +30,7 @@ from lookright.attention.architecture import (
     recurrent_modules,
 )
 from lookright.attention.install import can_pack, current_plan, packed_kwargs, padded_kwargs
-from lookright.errors import PlanNotHeldError, UnsupportedModelError
+from lookright.errors import ModelFolderError, PlanNotHeldError, UnsupportedModelError
 from lookright.plan import UNBOUNDED, MaskPlan
 
 SHORTEST: Final = 8
@@ -138,6 +138,7 @@ def probe(model: nn.Module, *, packed: bool | None = None) -> ProbeReport:
 
     Raises:
         UnsupportedModelError: the model carries no plan, or its layers cannot be measured.
+        ModelFolderError: the weights are damaged: a layer gives no finite numbers.
     """
     owner = bare_decoder(model)
     plan = current_plan(owner)
@@ -187,6 +188,12 @@ def _probe_plain(
     ids = _sentences(owner, 2, length)
     kwargs = {"input_ids": ids}
     clean = _run(owner, kwargs, None)
+    damaged = next((layer for layer, out in enumerate(clean.outputs) if not bool(torch.isfinite(out).all())), None)
+    if damaged is not None:
+        raise ModelFolderError(
+            f"layer {damaged} of this {owner.config.model_type} gives no finite numbers: its weights are damaged, or "
+            "its training had diverged"
+        )
     here = torch.zeros(ids.shape, dtype=torch.bool)
     here[0, -1] = True
     row = torch.arange(length)

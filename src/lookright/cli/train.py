@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         data(resolved(recipe, tagger, sets["train"]).to_toml())
         return 0
+    check_test(recipe, sets, tagger)
     dev = sets.get("dev", recipe.dev if isinstance(recipe.dev, float) else None)
     result = tagger.fit(sets["train"], dev=dev, recipe=recipe, out=recipe.out, progress=not args.quiet)
     report = None
@@ -83,10 +84,23 @@ def check_out(out: Path, *, resume: bool) -> None:
 def read_sets(recipe: Recipe) -> dict[str, Dataset]:
     """Return the labeled files of a recipe by role: train, and dev and test where they are files."""
     from lookright.api.inputs import as_dataset, reading_options
+    from lookright.training.labels import scheme_of
 
     paths = {"train": recipe.train, "dev": recipe.dev, "test": recipe.test}
     options = reading_options(recipe)
-    return {role: as_dataset(path, **options) for role, path in paths.items() if isinstance(path, str)}
+    sets = {role: as_dataset(path, **options) for role, path in paths.items() if isinstance(path, str)}
+    for role, dataset in sets.items():
+        scheme_of(dataset, role)  # raises where there are no sentences or no tags
+    return sets
+
+
+def check_test(recipe: Recipe, sets: dict[str, Dataset], tagger: Tagger) -> None:
+    """Refuse test data that cannot be scored now, rather than after the training."""
+    from lookright.training.labels import check_labels
+
+    if "test" in sets:
+        settings = tagger.settings.with_types(sets["train"].types())
+        check_labels(sets["test"], settings, "test", strict=recipe.strict_labels)
 
 
 def tagger_on_base(recipe: Recipe, train: Dataset) -> Tagger:

@@ -47,7 +47,6 @@ class _Piece(NamedTuple):
     start: int
     end: int
     kind: str  # "run", "mark", or "" for what takes no part
-    held: bool = False  # whether the border before it was cut into a run, and stays
 
 
 class _Context(NamedTuple):
@@ -156,7 +155,7 @@ class Borders:
             place = self._place_of_cut(text, pieces, index) if piece.kind == "run" else 0
             if place:
                 cut.append(piece._replace(end=piece.start + place))
-                piece = _Piece(piece.start + place, piece.end, "run", held=True)
+                piece = _Piece(piece.start + place, piece.end, "run")
             cut.append(piece)
         return cut
 
@@ -202,7 +201,7 @@ def _after(text: str, pieces: Sequence[_Piece], index: int) -> str | None:
 def _context(text: str, pieces: Sequence[_Piece], index: int, words: Sequence[tuple[int, int]]) -> _Context | None:
     """What the border before a piece is looked up by, after the given words; None where it stays in any case."""
     piece = pieces[index]
-    if not words or words[-1][1] != piece.start or piece.held or not piece.kind:
+    if not words or words[-1][1] != piece.start or not piece.kind:
         return None
     last = pieces[index - 1]
     start, end = words[-1]
@@ -222,7 +221,7 @@ def _context(text: str, pieces: Sequence[_Piece], index: int, words: Sequence[tu
         else:
             left = "E"
         following = piece
-    else:
+    else:  # two runs: a cut
         return None
     right = _right_kind(text, following)
     if left == "U":

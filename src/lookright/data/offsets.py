@@ -140,7 +140,7 @@ def to_characters(text: str, spans: Sequence[GoldSpan], unit: str, name: str, li
             counted = "characters" if positions is None else "UTF-16 units"
             why = "is empty or backwards" if 0 <= span.end <= span.start else "is outside the text"
             raise DataError(
-                f"span {span.start} to {span.end} ({span.type}) {why} of {length} {counted}; expected "
+                f"span {span.start} to {span.end} ({span.type}) {why}; the text has {length} {counted}: expected "
                 "0 <= start < end <= length",
                 path=name,
                 line=line,

@@ -56,6 +56,7 @@ ADAPTER_FILE: Final = "lookright_adapter.safetensors"
 ADAPTER_PREFIX: Final = "lookright.adapter."
 HEAD_FILE: Final = "head.safetensors"
 HEAD_PREFIX: Final = "lookright.head."
+SAME_LOGITS: Final = 1e-5
 WEIGHT_PATTERN: Final = "model{suffix}.safetensors"
 
 
@@ -155,6 +156,7 @@ def save_tagger(
     Raises:
         OutputError: the folder holds something else, or the disk is full; what was there stays as it was.
     """
+    refuse_damaged(model)
 
     def write(stage: Path) -> None:
         write_model(stage, model)
@@ -179,10 +181,12 @@ def save_staged(folder: Path, write: Callable[[Path], None]) -> Path:
         shutil.rmtree(stage, ignore_errors=True)
         try:
             stage.mkdir()
+            readable = stage.stat().st_mode & 0o666
             write(stage)
             names = sorted(p.name for p in stage.iterdir())
             for path in stage.rglob("*"):
                 if path.is_file():
+                    path.chmod(readable)  # safetensors makes files that only their owner can read
                     sync(path)
             (stage / READY).write_text(json.dumps(names), encoding="utf-8")
             sync(stage / READY)
@@ -191,6 +195,20 @@ def save_staged(folder: Path, write: Callable[[Path], None]) -> Path:
             raise
         finish_saving(folder)
     return folder
+
+
+def refuse_damaged(model: LookRightForTokenClassification) -> None:
+    """Raise where a weight is not a finite number.
+
+    Raises:
+        OutputError: names the tensor; training has diverged.
+    """
+    for name, tensor in model.named_parameters():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise OutputError(
+                f"the weights {name!r} are not finite numbers, so that nothing was saved: training has diverged; take "
+                "a lower learning rate"
+            )
 
 
 def write_model(folder: Path, model: LookRightForTokenClassification) -> None:
@@ -522,3 +540,22 @@ def largest_difference(
         logits.append(model(ids.to(model.score.weight.device)).logits.float().cpu())
         model.train(training)
     return float((logits[0] - logits[1]).abs().max() / logits[0].abs().max().clamp_min(1e-6))
+
+
+def compare_logits(folder: str | Path, model: LookRightForTokenClassification) -> None:
+    """Load what was saved and compare its logits with those of the model in memory.
+
+    A quantised base is left out: it is not saved as it is in memory.
+
+    Raises:
+        OutputError: they differ.
+    """
+    if any("4bit" in type(module).__name__ or "8bit" in type(module).__name__ for module in model.modules()):
+        return
+    loaded = load_tagger(folder, merge=False, check=False).model.to(model.score.weight.device)
+    difference = largest_difference(model, loaded)
+    if not difference <= SAME_LOGITS:
+        raise OutputError(
+            f"{folder}: the saved tagger gives other logits than the one in memory (by {difference:.1e} of the "
+            "largest); keep the checkpoints, and report this"
+        )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, set_seed
+from transformers.integrations import get_available_reporting_integrations
 
 from lookright.attention import current_plan
 from lookright.data import Dataset, hold_out
@@ -97,6 +98,8 @@ def fit(
     recipe = recipe or Recipe()
     out = out if out is not None else recipe.out
     _check_possible(recipe, out, has_dev=dev is not None or recipe.dev is not None)
+    if recipe.resume and out is not None:
+        recipe = RunFolder(Path(out)).as_before(recipe)
     device = resolve_device(recipe.device)
     if dev is None and isinstance(recipe.dev, float):
         train, dev = hold_out(train, recipe.dev)
@@ -142,6 +145,12 @@ def _check_possible(recipe: Recipe, out: str | Path | None, *, has_dev: bool) ->
         RunFolder(Path(out)).check(resume=recipe.resume)
     elif recipe.resume:
         raise RecipeError("resume is asked for, but there is no out folder to resume from; give out")
+    trackers = ("none", "all", *get_available_reporting_integrations())
+    if recipe.report_to not in trackers:
+        raise RecipeError(
+            f"report_to is {recipe.report_to!r}, which is no tracker that is installed here; expected "
+            + ", ".join(sorted(trackers))
+        )
     if recipe.patience and not has_dev:
         raise RecipeError(
             f"patience is {recipe.patience}, but there is no dev set to stop by; give dev, or a share such as dev=0.1"

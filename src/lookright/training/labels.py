@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from lookright.data import Dataset
 from lookright.errors import DataError, LabelError
 from lookright.models.settings import TaggerSettings
-from lookright.tags import Scheme, convert, label_set, to_spans
+from lookright.tags import Scheme, convert, ill_formed, label_set, to_spans, to_tags
 from lookright.training.recipe import Recipe
 from lookright.training.word_rule import word_rule_for
 
@@ -90,10 +90,15 @@ def settings_for(
 
 
 def tags_in(dataset: Dataset, scheme: Scheme) -> list[Sequence[str]]:
-    """The gold tags of every sentence, in the given scheme."""
+    """The gold tags of every sentence, in the given scheme; an ill-formed span of another one is none, as in scores."""
     own = dataset.scheme or scheme
     gold = [sentence.tags or () for sentence in dataset]
-    return list(gold) if own is scheme else [convert(tags, own, scheme) for tags in gold]
+    if own is scheme:
+        return list(gold)
+    return [
+        to_tags(to_spans(tags, own), len(tags), scheme) if ill_formed(tags, own) else convert(tags, own, scheme)
+        for tags in gold
+    ]
 
 
 def check_labels(

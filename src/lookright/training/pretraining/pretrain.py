@@ -115,6 +115,8 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
         raise RecipeError("no out folder is given for the base; give out")
     folder = RunFolder(Path(recipe.out))
     folder.check(resume=recipe.resume)
+    if recipe.resume:
+        recipe = folder.as_before(recipe)
     device = resolve_device(recipe.device)
     with process_kept():
         ready = prepare(recipe, device)

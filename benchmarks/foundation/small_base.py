@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
-SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
+from lookright.models.fresh import train_tokenizer
+
 MEGABYTES_PER_FILE = 6
 
 
@@ -42,22 +42,6 @@ def documents(path: Path, megabytes: float) -> Iterator[str]:
                 lines = []
                 if size > megabytes * 1e6:
                     return
-
-
-def train_tokenizer(texts: list[str], vocab: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over `texts`."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )  # fmt: skip
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
-        mask_token="<mask>",
-    )  # fmt: skip
 
 
 def main() -> None:

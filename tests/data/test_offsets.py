@@ -93,7 +93,7 @@ def test_the_unit_can_be_given(tmp_path):
         read(tmp_path, record, offset_unit="characters")
     with pytest.raises(DataError, match="offset unit 'bytes'"):
         read(tmp_path, record, offset_unit="bytes")
-    with pytest.raises(DataError, match="is outside the text of 24 UTF-16 units"):
+    with pytest.raises(DataError, match="is outside the text; the text has 24 UTF-16 units"):
         read(tmp_path, {"text": TEXT, "spans": [{"start": 0, "end": 26, "label": "PER"}]}, offset_unit="utf-16")
 
 

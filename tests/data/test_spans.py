@@ -90,7 +90,7 @@ def test_every_record_is_a_document_unless_an_id_says_otherwise(tmp_path):
         ({"text": TEXT, "label": [[0, 6, ""]]}, "expected whole numbers as start and end, and a type"),
         ({"text": TEXT, "label": [{"start": 0, "label": "X"}]}, "expected whole numbers"),
         ({"text": TEXT, "label": [[0, 6, "X"]], "entities": [[0, 6, "X"]]}, "spans under 'entities' and 'label'"),
-        ({"text": TEXT, "label": [[0, 20, "X"]]}, "span 0 to 20 .X. is outside the text of 19 characters"),
+        ({"text": TEXT, "label": [[0, 20, "X"]]}, "span 0 to 20 .X. is outside the text; the text has 19 characters"),
         ({"text": TEXT, "label": [[-1, 6, "X"]]}, "span -1 to 6 .X. is outside the text"),
         ({"text": TEXT, "label": [[6, 6, "X"]]}, "span 6 to 6 .X. is empty or backwards"),
         ({"text": TEXT, "label": [[6, 2, "X"]]}, "span 6 to 2 .X. is empty or backwards"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import toys
 from lookright.attention import current_plan
@@ -73,6 +74,23 @@ def test_truncated_weights(tiny_llama: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelFolderError):
         load_base(tmp_path)
+
+
+def test_a_missing_tensor_is_an_error_and_not_random_numbers(tiny_llama: Path, tmp_path: Path) -> None:
+    for file in tiny_llama.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    state = load_file(tmp_path / "model.safetensors")
+    del state["layers.2.mlp.up_proj.weight"]
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelFolderError, match=r"layers\.2\.mlp\.up_proj\.weight"):
+        load_base(tmp_path)
+
+
+def test_a_head_that_is_left_out_is_no_news(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_base(toys.llama_folder(tmp_path / "lm", head=True))
+    capfd.readouterr()
+    load_base(tmp_path / "lm")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_folder_and_a_name_out_of_reach(tmp_path: Path) -> None:

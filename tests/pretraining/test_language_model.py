@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
@@ -208,6 +209,15 @@ def test_a_bare_folder_gets_a_tied_head(tiny_llama: Path, caplog: pytest.LogCapt
         found = load_language_model(tiny_llama)
     assert "a new one is tied to its embeddings" in caplog.text
     assert found.model.lm_head.weight is found.model.get_input_embeddings().weight
+
+
+def test_a_folder_without_some_weights_is_refused(tmp_path: Path) -> None:
+    folder = toys.llama_folder(tmp_path / "base", head=True)
+    state = load_file(folder / "model.safetensors")
+    del state["model.layers.2.mlp.up_proj.weight"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelFolderError, match=r"layers.2.mlp.up_proj.weight' are not there"):
+        load_language_model(folder)
 
 
 def test_an_encoder_is_refused(tiny_encoder: Path) -> None:

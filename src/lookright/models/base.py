@@ -7,7 +7,7 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -232,15 +232,18 @@ def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
 
 @contextmanager
 def bars_on_terminals_only() -> Iterator[None]:
-    """Switch transformers' progress bars off for a while where stderr is not a terminal."""
-    if sys.stderr.isatty() or not hf_logging.is_progress_bar_enabled():
-        yield
-        return
-    hf_logging.disable_progress_bar()
+    """For a while: transformers' progress bars only on a terminal, and no report of the heads that are left out."""
+    bars = hf_logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    if bars:
+        hf_logging.disable_progress_bar()
     try:
         yield
     finally:
-        hf_logging.enable_progress_bar()
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
 
 
 def choose_plan(config: PreTrainedConfig, plan: PlanSpec | None) -> MaskPlan | None:
@@ -324,9 +327,15 @@ def load_base(
     if (quantized := quantization_config(quantization, torch_dtype)) is not None:
         kwargs["quantization_config"] = quantized
     with loading_weights(folder):
-        backbone = AutoModel.from_pretrained(
-            folder, trust_remote_code=trust_remote_code, **kwargs, **without_pooler(config)
+        backbone, found = AutoModel.from_pretrained(
+            folder,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            **kwargs,
+            **without_pooler(config),
         )
+    if quantized is None:
+        refuse_lost(folder, found)
     install_plan(backbone, chosen, backend, check=check)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     check_pad_token(tokenizer, backbone)
@@ -343,6 +352,25 @@ def loading_weights(folder: Path) -> Iterator[None]:
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFolderError(f"{folder}: the weights cannot be loaded: {reason}") from error
+
+
+def refuse_lost(folder: Path, found: Mapping[str, Any]) -> None:
+    """Refuse a folder in which weights are missing: transformers would put random numbers there, and only warn.
+
+    Args:
+        folder: that was read.
+        found: what transformers says about the loading.
+
+    Raises:
+        ModelFolderError: a weight is not there, or has another shape.
+    """
+    lost = sorted(str(name) for key in ("missing_keys", "mismatched_keys") for name in found[key])
+    if lost:
+        raise ModelFolderError(
+            f"{folder}: the weights of {lost[0]!r} are not there, or have another shape"
+            + (f" ({len(lost) - 1} more)" if len(lost) > 1 else "")
+            + "; the folder is incomplete, or its config.json belongs to another model"
+        )
 
 
 def check_pad_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:

@@ -31,6 +31,7 @@ from lookright.models.base import (
     load_config,
     load_tokenizer,
     loading_weights,
+    refuse_lost,
     resolve_folder,
     source_of,
     weight_files,
@@ -111,18 +112,19 @@ def load_language_model(
     if not trust_remote_code and type(config) not in AutoModelForCausalLM._model_mapping:
         raise UnsupportedModelError(f"{folder}: transformers has no causal language model for {config.model_type!r}")
     carried = getattr(config.get_text_config(), PLAN_KEY, None)
-    model, missing = _read(folder, config, trust_remote_code=trust_remote_code)
-    if missing:
+    model, found = _read(folder, config, trust_remote_code=trust_remote_code)
+    if found["missing_keys"] and not config.tie_word_embeddings:
         config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = True
-        model, missing = _read(folder, config, trust_remote_code=trust_remote_code)
+        model, found = _read(folder, config, trust_remote_code=trust_remote_code)
         log.info("%s has no language-model head: a new one is tied to its embeddings", folder)
+    refuse_lost(folder, found)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     check_pad_token(tokenizer, model)
     source = source_of(name, folder, config, revision)
     return LanguageModel(model, tokenizer, source, None if carried is None else tuple(carried))
 
 
-def _read(folder: Path, config: PreTrainedConfig, *, trust_remote_code: bool) -> tuple[PreTrainedModel, list[str]]:
+def _read(folder: Path, config: PreTrainedConfig, *, trust_remote_code: bool) -> tuple[PreTrainedModel, dict[str, Any]]:
     with loading_weights(folder):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -132,7 +134,7 @@ def _read(folder: Path, config: PreTrainedConfig, *, trust_remote_code: bool) ->
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-    return model, sorted(info["missing_keys"])
+    return model, info
 
 
 def summed_loss(
@@ -216,9 +218,9 @@ def _compare(folder: Path, model: PreTrainedModel) -> None:
     Raises:
         OutputError: a weight is missing or differs.
     """
-    written, missing = _read(folder, load_config(folder), trust_remote_code=False)
+    written, info = _read(folder, load_config(folder), trust_remote_code=False)
     found = dict(written.named_parameters())
     for name, parameter in model.named_parameters():
         same = name in found and torch.equal(found[name], parameter.detach().cpu().float())
-        if name in missing or not same:
+        if name in info["missing_keys"] or not same:
             raise OutputError(f"{folder}: the tensor {name!r} was not written as it is in memory")

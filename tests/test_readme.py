@@ -54,6 +54,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, split in enumerate(("train", "dev", "test")):
         toys.write_conll(place / f"{split}.conll", toys.toy_dataset(24 if split == "train" else 12, seed))
     (place / "notes.txt").write_text("Angela Merkel visited Zagreb.\nJordan smiled.\n", encoding="utf-8")
+    documents = (" ".join(words) for words, _ in toys.toy_dataset(300, seed=3))
+    (place / "corpus.txt").write_text("\n\n".join(documents) + "\n", encoding="utf-8")
     (place / "articles.jsonl").write_text('{"text": "Florence lies on the Arno."}\n', encoding="utf-8")
     spans = '{"text": "Zagreb is nice.", "spans": [{"start": 0, "end": 6, "label": "LOC"}]}\n'
     (place / "annotations.jsonl").write_text(spans, encoding="utf-8")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lookright.errors import RecipeError
 from lookright.training.defaults import PRESETS, Facts
-from lookright.training.recipe import GROUPS, OPTIONS, Recipe, recipe_table
+from lookright.training.recipe import GROUPS, OPTIONS, Recipe
 
 SMALL = Facts(n_parameters=5_000_000, n_sentences=3_000)
 LARGE = Facts(n_parameters=600_000_000, n_sentences=14_000, device="cuda", bfloat16=True, max_window=2048)
@@ -197,4 +197,4 @@ def test_differences_name_only_what_decides_the_numbers() -> None:
 
 def test_the_reference_in_the_docs_is_the_dataclass() -> None:
     text = (Path(__file__).parents[2] / "docs" / "recipe.md").read_text(encoding="utf-8")
-    assert recipe_table() in text, "docs/recipe.md is out of step: paste the output of recipe_table() into it"
+    assert Recipe.table() in text, "docs/recipe.md is out of step: paste the output of Recipe.table() into it"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,10 @@ from transformers.utils import logging as hf_logging
 
 from lookright.attention import PLAN_KEY, apply_plan, check_plan, is_encoder
 from lookright.errors import MissingExtraError, ModelFolderError, PlanError, RecipeError, UnsupportedModelError
+from lookright.models.config import LookRightConfig
 from lookright.plan import MaskPlan, PlanSpec
+
+log = logging.getLogger("lookright")
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -146,10 +150,10 @@ def fingerprint(folder: Path) -> str:
 
 
 def load_config(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """The configuration in a folder.
+    """The configuration in a folder; of a base that carries its plan, the backbone's own one with the plan in it.
 
     Raises:
-        ModelFolderError: it is missing, cannot be read, or is an adapter's.
+        ModelFolderError: it is missing, cannot be read, or is an adapter's or a tagger's.
         UnsupportedModelError: transformers does not know its kind.
     """
     if not (folder / "config.json").is_file():
@@ -166,7 +170,14 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedC
     if not isinstance(data, dict):
         raise ModelFolderError(f"{folder / 'config.json'} is not a JSON object")
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        if not isinstance(config, LookRightConfig):
+            return config
+        if config.settings:
+            raise ModelFolderError(f"{folder} holds a saved tagger; expected a base")
+        inner = AutoConfig.for_model(**config.base_config)
+        inner.dtype = config.dtype
+        return inner
     except (ValueError, KeyError, OSError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModelError(f"{folder}: transformers cannot read this model's config.json: {reason}") from error
@@ -254,8 +265,15 @@ def choose_plan(config: PreTrainedConfig, plan: PlanSpec | None) -> MaskPlan | N
         raise PlanError(f"{config.model_type}: its config does not say how many layers it has")
     if plan is None:
         carried = getattr(text, PLAN_KEY, None)
-        return default_plan(n_layers) if carried is None else MaskPlan.parse(carried, n_layers)
-    return MaskPlan.parse(plan, n_layers)
+        if carried is None:
+            return default_plan(n_layers)
+        own = MaskPlan.parse(carried, n_layers)
+        log.info("the base carries the plan %s, which is taken", own)
+        return own
+    chosen = MaskPlan.parse(plan, n_layers)
+    if (carried := getattr(text, PLAN_KEY, None)) is not None and chosen.to_list() != list(carried):
+        log.info("the base carries the plan %s; %s is asked for, and taken", MaskPlan.parse(carried, n_layers), chosen)
+    return chosen
 
 
 def install_plan(backbone: PreTrainedModel, plan: MaskPlan | None, backend: str, *, check: bool = True) -> None:
@@ -308,35 +326,64 @@ def load_base(
     kwargs: dict[str, Any] = {"config": config, "dtype": torch_dtype, "use_safetensors": True}
     if (quantized := quantization_config(quantization, torch_dtype)) is not None:
         kwargs["quantization_config"] = quantized
+    with loading_weights(folder):
+        backbone, found = AutoModel.from_pretrained(
+            folder,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            **kwargs,
+            **without_pooler(config),
+        )
+    if quantized is None:
+        refuse_lost(folder, found)
+    install_plan(backbone, chosen, backend, check=check)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    check_pad_token(tokenizer, backbone)
+    source = source_of(name, folder, config, revision)
+    return Base(backbone, tokenizer, chosen, source)
+
+
+@contextmanager
+def loading_weights(folder: Path) -> Iterator[None]:
+    """Within: what goes wrong in reading weights becomes one clear `ModelFolderError`."""
     try:
         with bars_on_terminals_only():
-            backbone, found = AutoModel.from_pretrained(
-                folder,
-                trust_remote_code=trust_remote_code,
-                output_loading_info=True,
-                **kwargs,
-                **without_pooler(config),
-            )
+            yield
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFolderError(f"{folder}: the weights cannot be loaded: {reason}") from error
+
+
+def refuse_lost(folder: Path, found: Mapping[str, Any]) -> None:
+    """Refuse a folder in which weights are missing: transformers would put random numbers there, and only warn.
+
+    Args:
+        folder: that was read.
+        found: what transformers says about the loading.
+
+    Raises:
+        ModelFolderError: a weight is not there, or has another shape.
+    """
     lost = sorted(str(name) for key in ("missing_keys", "mismatched_keys") for name in found[key])
-    if lost and quantized is None:  # transformers would put random numbers there, and only warn
+    if lost:
         raise ModelFolderError(
             f"{folder}: the weights of {lost[0]!r} are not there, or have another shape"
             + (f" ({len(lost) - 1} more)" if len(lost) > 1 else "")
             + "; the folder is incomplete, or its config.json belongs to another model"
         )
-    install_plan(backbone, chosen, backend, check=check)
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
-    rows = backbone.get_input_embeddings().num_embeddings
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
-        # a pad token that was added to the tokenizer alone; padding is masked, so any token that exists will do
+
+
+def check_pad_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Take a pad token away that has no embedding: padding is masked, so any token that exists will do."""
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
         tokenizer.pad_token = None
+
+
+def source_of(name: str | Path, folder: Path, config: PreTrainedConfig, revision: str | None) -> BaseSource:
+    """Where a base that was loaded came from."""
     # An absolute path, so that an adapter finds its base from wherever it is loaded.
     place = str(folder.resolve()) if Path(name).expanduser().is_dir() else str(name)
-    source = BaseSource(place, getattr(config, "_commit_hash", None) or revision, fingerprint(folder))
-    return Base(backbone, tokenizer, chosen, source)
+    return BaseSource(place, getattr(config, "_commit_hash", None) or revision, fingerprint(folder))
 
 
 def build_settings_window(config: PreTrainedConfig, longest: int) -> int:

@@ -1,4 +1,4 @@
-"""The configuration class of saved taggers. It needs nothing but the base class, so that it can be registered early."""
+"""The configuration class of what we save. It needs nothing but the base class, so that it can be registered early."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ MODEL_TYPE: Final = "lookright"
 
 
 class LookRightConfig(PreTrainedConfig):  # type: ignore[misc]
-    """The configuration of a saved tagger.
+    """The configuration of a saved tagger, or of a base that carries its plan.
 
     It has a `model_type` of its own so that stock transformers refuses the folder instead of loading the backbone
     with its causal mask.
 
     Args:
         base_config: the backbone's own configuration as a dictionary, the plan included.
-        settings: `TaggerSettings` as a dictionary.
+        settings: `TaggerSettings` as a dictionary; empty for a base, which has no labels.
         adapter: `LoraSettings` as a dictionary where the folder holds an adapter instead of a whole backbone.
         base: name, revision and fingerprint of the base that the tagger was made from.
     """

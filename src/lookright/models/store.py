@@ -15,7 +15,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.initialization import no_init_weights
 
 from lookright.attention import current_plan
@@ -93,7 +93,16 @@ def is_tagger_folder(folder: str | Path) -> bool:
         data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):
         return False
-    return isinstance(data, dict) and data.get("model_type") == MODEL_TYPE
+    return isinstance(data, dict) and data.get("model_type") == MODEL_TYPE and bool(data.get("settings"))
+
+
+def is_pretrained_folder(folder: Path) -> bool:
+    """Whether a local folder holds a base that `lookright pretrain` made there."""
+    try:
+        account = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return False
+    return isinstance(account, dict) and account.get("command") == "pretrain"
 
 
 @contextmanager
@@ -118,7 +127,7 @@ def claim(folder: Path) -> None:
     if folder.is_file():
         raise OutputError(f"{folder} is a file; expected a folder to write to")
     ours = {STAGING, "checkpoints", "log.jsonl", "run.json", "recipe.toml"}
-    if folder.is_dir() and not is_tagger_folder(folder):
+    if folder.is_dir() and not is_tagger_folder(folder) and not is_pretrained_folder(folder):
         others = sorted(p.name for p in folder.iterdir() if p.name not in ours)
         if others:
             raise OutputError(
@@ -147,8 +156,25 @@ def save_tagger(
     Raises:
         OutputError: the folder holds something else, or the disk is full; what was there stays as it was.
     """
-    folder = Path(folder)
     refuse_damaged(model)
+
+    def write(stage: Path) -> None:
+        write_model(stage, model)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(stage)
+        for name, text in (extra_files or {}).items():
+            (stage / name).write_text(text, encoding="utf-8")
+        compare_tensors(stage, model)
+
+    return save_staged(Path(folder), write)
+
+
+def save_staged(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a staging folder, and move what it wrote into place once it is whole.
+
+    Raises:
+        OutputError: the folder holds something else, or the disk is full; what was there stays as it was.
+    """
     claim(folder)
     stage = folder / STAGING
     with writing(folder):
@@ -156,12 +182,7 @@ def save_tagger(
         try:
             stage.mkdir()
             readable = stage.stat().st_mode & 0o666
-            write_model(stage, model)
-            if tokenizer is not None:
-                tokenizer.save_pretrained(stage)
-            for name, text in (extra_files or {}).items():
-                (stage / name).write_text(text, encoding="utf-8")
-            compare_tensors(stage, model)
+            write(stage)
             names = sorted(p.name for p in stage.iterdir())
             for path in stage.rglob("*"):
                 if path.is_file():
@@ -213,7 +234,12 @@ def write_model(folder: Path, model: LookRightForTokenClassification) -> None:
 
 def portable_config(model: LookRightForTokenClassification) -> dict[str, Any]:
     """The backbone's configuration without what belongs to this machine or this process."""
-    data: dict[str, Any] = model.backbone.config.to_dict()
+    return portable(model.backbone.config)
+
+
+def portable(config: PreTrainedConfig) -> dict[str, Any]:
+    """A configuration without what belongs to this machine or this process."""
+    data: dict[str, Any] = config.to_dict()
     for key in ("_name_or_path", "quantization_config", "_attn_implementation", "attn_implementation"):
         data.pop(key, None)
     return data
@@ -324,6 +350,11 @@ def read_config(folder: Path) -> LookRightConfig:
         kind = data.get("model_type") if isinstance(data, dict) else None
         raise ModelFolderError(
             f"{folder} is not a tagger but a model of the kind {kind!r}; train one from it with "
+            f"`lookright train --base {folder} ...`"
+        )
+    if isinstance(data.get("base_config"), dict) and not data.get("settings"):
+        raise ModelFolderError(
+            f"{folder} is not a tagger but a base that carries its plan; train one from it with "
             f"`lookright train --base {folder} ...`"
         )
     if not isinstance(data.get("base_config"), dict) or not isinstance(data.get("settings"), dict):

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import os
-import platform
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.integrations import get_available_reporting_integrations
-from transformers.utils import logging as hf_logging
 
 from lookright.attention import current_plan
 from lookright.data import Dataset, hold_out
@@ -30,11 +24,10 @@ from lookright.training.evaluation import DevScorer
 from lookright.training.examples import TrainingSentences
 from lookright.training.labels import UnseenTypes, check_labels, settings_for
 from lookright.training.recipe import Recipe
-from lookright.training.run import Outcome, Run
+from lookright.training.run import Outcome, TaggerRun
 from lookright.training.run_folder import RunFolder
+from lookright.training.surroundings import machine_account, process_kept
 from lookright.training.weights import as_model, facts_of, merge_adapters, prepare_weights, set_labels
-
-VERSIONED: Final = ("lookright", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
@@ -123,10 +116,10 @@ def fit(
     )
     account = account_of(model, recipe, train, dev, device)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_process_kept())
+        stack.enter_context(process_kept())
         place = Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="lookright-")))
         scorer = None if dev is None else DevScorer(model, tokenizer, dev, device, recipe.token_budget or 1)
-        run = Run(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
+        run = TaggerRun(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
         outcome = run.go(device, account, progress=progress)
     if merge:
         merge_adapters(model)
@@ -169,12 +162,8 @@ def account_of(
 ) -> dict[str, Any]:
     """What is written beside a result so that it can be made again: seed, versions, data, labels, plan, base."""
     plan = None if model.is_encoder else current_plan(model.backbone)
-    gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
     return {
-        "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seed": recipe.seed,
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONED}},
-        "machine": {"system": platform.platform(), "device": gpu or device.type, "cores": os.cpu_count()},
+        **machine_account(recipe.seed, device),
         "train": _data_account(train),
         "dev": None if dev is None else _data_account(dev),
         "base": dict(model.config.base),
@@ -191,17 +180,3 @@ def _data_account(dataset: Dataset) -> dict[str, Any]:
         "words": dataset.n_words,
         "scheme": None if dataset.scheme is None else dataset.scheme.value,
     }
-
-
-@contextlib.contextmanager
-def _process_kept() -> Iterator[None]:
-    """Give environment variables and the loudness of transformers back as they were: the Trainer sets both."""
-    environment = {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")}
-    verbosity = hf_logging.get_verbosity()
-    try:
-        yield
-    finally:
-        for name in [name for name in os.environ if name.startswith("ACCELERATE_") and name not in environment]:
-            del os.environ[name]
-        os.environ.update(environment)
-        hf_logging.set_verbosity(verbosity)

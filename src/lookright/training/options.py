@@ -17,7 +17,7 @@ from lookright.errors import RecipeError
 
 OPTION: Final = "lookright_option"
 
-Kind = Literal["text", "path", "path-or-share", "int", "float", "flag", "choice", "plan", "targets", "pair"]
+Kind = Literal["text", "path", "paths", "path-or-share", "int", "float", "flag", "choice", "plan", "targets", "pair"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Option:
         words = {
             "text": "a text",
             "path": "a path",
+            "paths": "paths",
             "path-or-share": "a path, or a share between 0 and 1",
             "flag": "true or false",
             "plan": "a plan such as '0011', 'causal', 'top:8', or one right context per layer",
@@ -140,6 +141,13 @@ def _check_path(opt: Option, value: Any) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     return _check_text(opt, value)
+
+
+def _check_paths(opt: Option, value: Any) -> tuple[str, ...]:
+    several = [value] if isinstance(value, (str, os.PathLike)) else value
+    if not isinstance(several, (list, tuple)) or not several:
+        raise opt._error(value)
+    return tuple(_check_path(opt, path) for path in several)
 
 
 def _check_path_or_share(opt: Option, value: Any) -> str | float:
@@ -205,6 +213,7 @@ def _check_pair(opt: Option, value: Any) -> tuple[float, float]:
 _CHECKS: Final[dict[str, Callable[[Option, Any], Any]]] = {
     "text": _check_text,
     "path": _check_path,
+    "paths": _check_paths,
     "path-or-share": _check_path_or_share,
     "int": _check_number,
     "float": _check_number,
@@ -238,6 +247,7 @@ def _names(text: str) -> str | tuple[str, ...]:
 _FROM_TEXT: Final[dict[str, Callable[[str], Any]]] = {
     "text": str,
     "path": str,
+    "paths": str,
     "path-or-share": _share_or_path,
     "int": lambda text: float(text) if "e" in text.lower() else int(text),
     "float": float,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -49,20 +49,32 @@ class Reporter:
     def update(self, n_done: int, loss: float | None) -> None:
         """Show that updates are done."""
         if self._bar is not None:
-            text = "" if loss is None else f"loss {loss:.4f}"
-            self._bar.update(self._bar.task_ids[0], completed=n_done, loss=text)
+            self._bar.update(self._bar.task_ids[0], completed=n_done, loss=self.loss_text(loss))
+
+    def loss_text(self, loss: float | None) -> str:
+        """What stands behind the bar."""
+        return "" if loss is None else f"loss {loss:.4f}"
 
     def row(self, values: Mapping[str, Any], *, best: bool) -> None:
         """Show one evaluation; `best` marks the best one so far."""
-        if not self._header_shown:
-            self._header_shown = True
-            if self.score_name:
-                self.console.print(f"score: {self.score_name}, on dev", style="dim")
-            names = COLUMNS if self.score_name else COLUMNS[:3]
-            self.console.print("".join(f"{n:>{w}}" for n, w in zip(names, _WIDTHS, strict=False)), style="bold")
+        names = COLUMNS if self.score_name else COLUMNS[:3]
+        self.header(names, f"score: {self.score_name}, on dev" if self.score_name else None)
         cells = [f"{values['epoch']:.2f}", str(values["update"]), _number(values.get("loss"))]
         if self.score_name:
             cells += [_number(values.get(name), percent=True) for name in COLUMNS[3:]]
+        self.line(cells, best=best)
+
+    def header(self, names: Sequence[str], note: str | None = None) -> None:
+        """Show the names of the columns, once, under a note."""
+        if self._header_shown:
+            return
+        self._header_shown = True
+        if note:
+            self.console.print(note, style="dim")
+        self.console.print("".join(f"{n:>{w}}" for n, w in zip(names, _WIDTHS, strict=False)), style="bold")
+
+    def line(self, cells: Sequence[str], *, best: bool = False) -> None:
+        """Show one row under the header."""
         line = "".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=False))
         self.console.print(line + ("  best" if best else ""), style="green" if best else None)
 
@@ -105,7 +117,7 @@ class RunLog:
 
 def is_entry(entry: Mapping[str, Any]) -> bool:
     """Whether an entry of the Trainer's history is one of ours: a loss, or an evaluation."""
-    return "loss" in entry or "eval_score" in entry
+    return not entry.keys().isdisjoint(("loss", "eval_score", "eval_loss"))
 
 
 def _line(entry: Mapping[str, Any]) -> str:

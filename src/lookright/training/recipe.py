@@ -8,14 +8,13 @@ and the resolved recipe is written beside every result.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from lookright.errors import RecipeError, SchemeError
 from lookright.training.defaults import DEVICES, PRESETS, Facts, automatic_values
-from lookright.training.options import Option, did_you_mean, option, options_of
+from lookright.training.options import Option, option
+from lookright.training.recipe_form import RecipeForm
 
 GROUPS: Final = {
     "base": "What is fine-tuned",
@@ -31,12 +30,17 @@ GROUPS: Final = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(RecipeForm):
     """A training run. Every field is a keyword argument, a flag and a TOML key; None is an automatic value.
 
     Raises:
         RecipeError: a value, or a combination of values, that cannot work.
     """
+
+    COMMAND: ClassVar[str] = "train"
+    GROUPS: ClassVar[Mapping[str, str]] = GROUPS
+    # Where a run is written, whether it is a resumption, the test file and the tracker.
+    FREE: ClassVar[frozenset[str]] = frozenset({"out", "resume", "test", "report_to", "trust_remote_code"})
 
     # base
     base: str | None = option(
@@ -270,76 +274,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Bring every value into its one form and check the combinations."""
-        for name, opt in OPTIONS.items():
-            object.__setattr__(self, name, opt.check(getattr(self, name)))
+        super().__post_init__()
         if self.scheme is not None:
             object.__setattr__(self, "scheme", _scheme(self.scheme))
         if self.method == "full":
-            given = [n for n in OPTIONS if n.startswith("lora_") and getattr(self, n) is not None]
+            given = [n for n in self.options() if n.startswith("lora_") and getattr(self, n) is not None]
             if given:
                 raise RecipeError(
                     f"method is 'full', which has no adapters, but {given[0]} is given; drop one of the two"
                 )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Make a recipe from a mapping of field names (dashes count as underscores).
-
-        Raises:
-            RecipeError: an unknown name (with the nearest known one), or a value that does not fit.
-        """
-        return cls(**_known(values))
-
-    @classmethod
-    def from_toml(cls, path: str | Path, **overrides: Any) -> Recipe:
-        """Read a recipe from a TOML file; `overrides` win over what the file says.
-
-        Args:
-            path: the file: one top-level key per option, as `to_toml` writes it.
-            overrides: options by name.
-
-        Raises:
-            RecipeError: a file that cannot be read, is not TOML, or holds an unknown or wrong option.
-        """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RecipeError(f"{path}: the recipe cannot be read ({error.strerror})") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path}: not a TOML file ({error})") from error
-        try:
-            known = _known(values)
-            for name in known:
-                if not OPTIONS[name].in_toml:
-                    raise RecipeError(f"{name} cannot be set in a file; pass it as the flag {OPTIONS[name].flag}")
-                OPTIONS[name].check(known[name])
-        except RecipeError as error:
-            raise RecipeError(f"{path}: {error}") from None
-        return cls(**{**known, **_known(overrides)})
-
-    def replace(self, **changes: Any) -> Recipe:
-        """The same recipe with some options changed."""
-        return dataclasses.replace(self, **_known(changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every option by name, in JSON types (tuples become lists)."""
-        values = {name: getattr(self, name) for name in OPTIONS}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-    def to_toml(self) -> str:
-        """The recipe as a TOML file, grouped, with the help as comments. Reads back equal, but for the options
-        that a file may not set (`resume`, `trust_remote_code`).
-        """
-        lines = ["# A LookRight recipe: lookright train --recipe THIS_FILE"]
-        for group, heading in GROUPS.items():
-            lines += ["", f"# {heading}"]
-            for name, opt in OPTIONS.items():
-                if opt.group != group or not opt.in_toml:
-                    continue
-                value = getattr(self, name)
-                shown = f"{name} = {_toml_value(value)}" if value is not None else f"# {name} ="
-                lines.append(f"{shown}  # {opt.help}" + (f" (auto: {opt.auto})" if value is None and opt.auto else ""))
-        return "\n".join(lines) + "\n"
 
     def resolved(self, facts: Facts) -> Recipe:
         """This recipe with a figure in place of every automatic value that `facts` decide.
@@ -347,67 +290,15 @@ class Recipe:
         Explicit options win over the preset, the preset over the defaults. `base`, `plan`, `train`, `dev`, `test`,
         `out`, `scheme`, `columns` and `revision` are left as they are: they are decided where the files are read.
         """
-        chosen = {name: getattr(self, name) for name in OPTIONS if getattr(self, name) is not None}
+        chosen = {name: getattr(self, name) for name in self.options() if getattr(self, name) is not None}
         filled = automatic_values(chosen, facts)
         return dataclasses.replace(
             self, **{name: value for name, value in filled.items() if getattr(self, name) is None}
         )
 
-    def differences(self, other: Recipe) -> list[str]:
-        """The names of the options that differ and that decide the numbers of a run.
 
-        Where a run is written, whether it is a resumption, the test file and the tracker do not.
-        """
-        free = {"out", "resume", "test", "report_to", "trust_remote_code"}
-        return [n for n in OPTIONS if n not in free and getattr(self, n) != getattr(other, n)]
-
-
-OPTIONS: Final[dict[str, Option]] = options_of(Recipe)
+OPTIONS: Final[dict[str, Option]] = Recipe.options()
 """Every option of a recipe by name, in the order of the fields."""
-
-
-def options_in(group: str) -> list[Option]:
-    """The options of one group, in the order of the fields."""
-    return [opt for opt in OPTIONS.values() if opt.group == group]
-
-
-def recipe_table() -> str:
-    """The reference of all options as Markdown: one table per group."""
-    lines: list[str] = []
-    for group, heading in GROUPS.items():
-        lines += [f"### {heading}", "", "| option | flag | default | what it does |", "|---|---|---|---|"]
-        for opt in options_in(group):
-            lines.append(f"| `{opt.name}` | `{_usage(opt)}` | {_default_words(opt)} | {_cell(opt)} |")
-        lines.append("")
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _usage(opt: Option) -> str:
-    if opt.kind == "flag":
-        return opt.flag
-    return f"{opt.flag} {'{' + ','.join(opt.choices) + '}' if opt.choices else opt.metavar}".replace("|", "\\|")
-
-
-def _default_words(opt: Option) -> str:
-    if opt.default is None:
-        return f"auto: {opt.auto}" if opt.auto else "none"
-    return f"`{_toml_value(opt.default)}`"
-
-
-def _cell(opt: Option) -> str:
-    note = "" if opt.in_toml else " (flag and keyword only, not in a file)"
-    return (opt.help[0].upper() + opt.help[1:]).replace("|", "\\|") + note
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values under field names; `RecipeError` for a name that no option has."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        name = str(key).replace("-", "_")
-        if name not in OPTIONS:
-            raise RecipeError(f"{key!r} is not an option of a recipe{did_you_mean(name, OPTIONS)}")
-        result[name] = value
-    return result
 
 
 def _scheme(text: str) -> str | None:
@@ -419,17 +310,3 @@ def _scheme(text: str) -> str | None:
         return str(Scheme.parse(text).value)
     except SchemeError as error:
         raise RecipeError(f"scheme: {error}") from None
-
-
-def _toml_value(value: Any) -> str:
-    """One value as TOML text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    escaped = "".join(
-        f"\\u{ord(c):04x}" if (ord(c) < 0x20 or ord(c) == 0x7F) else "\\" + c if c in '"\\' else c for c in str(value)
-    )
-    return f'"{escaped}"'

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, TrainingArguments
 
 from lookright.attention import can_pack
 from lookright.errors import LookRightError, OutputError
@@ -20,9 +22,11 @@ from lookright.training.progress import Reporter, RunLog, is_entry
 from lookright.training.recipe import Recipe
 from lookright.training.run_folder import RunFolder, write_error
 from lookright.training.trainer import (
+    LoopRecipe,
     RunCallback,
     RunPlan,
     TaggerTrainer,
+    UpdateTrainer,
     best_update,
     load_trained_state,
     out_of_patience,
@@ -56,32 +60,39 @@ class Outcome:
     stopped_early: bool
 
 
-class Run:
+class Run(ABC):
     """One run.
 
     Args:
         model: prepared: what is not trained is frozen.
         recipe: resolved.
-        examples: the training sentences.
-        scorer: scores the model on dev; None without dev.
+        plan: of the run.
         folder: of the run.
         kept: whether the folder is the user's: then it gets recipe, account, log and checkpoints to resume from;
             otherwise only the best weights are kept, for as long as the run lasts.
     """
 
+    score_name: str | None = None
+    """The name of the score that chooses the checkpoint; None where the last one is taken."""
+
     def __init__(
-        self,
-        model: LookRightForTokenClassification,
-        recipe: Recipe,
-        examples: TrainingSentences,
-        scorer: DevScorer | None,
-        folder: RunFolder,
-        *,
-        kept: bool,
+        self, model: PreTrainedModel, recipe: LoopRecipe, plan: RunPlan, folder: RunFolder, *, kept: bool
     ) -> None:
-        self.model, self.recipe, self.examples, self.scorer = model, recipe, examples, scorer
+        self.model, self.recipe, self.plan = model, recipe, plan
         self.folder, self.kept = folder, kept
-        self.plan = RunPlan.of(recipe, len(examples))
+
+    @abstractmethod
+    def trainer(self, args: TrainingArguments) -> UpdateTrainer:
+        """The loop."""
+
+    @abstractmethod
+    def reporter(self) -> Reporter:
+        """What shows the run."""
+
+    @property
+    @abstractmethod
+    def backbone(self) -> PreTrainedModel:
+        """The layers."""
 
     def go(self, device: torch.device, account: dict[str, Any], *, progress: bool) -> Outcome:
         """Train, or go on with an earlier run; then take the weights of the chosen checkpoint.
@@ -99,10 +110,10 @@ class Run:
         state = {} if newest is None else json.loads((newest / STATE_FILE).read_text(encoding="utf-8"))
         history: list[dict[str, Any]] = state.get("log_history", [])
         last = done = int(state.get("global_step", 0))
-        if done < self.plan.n_updates and not out_of_patience(history, self.recipe.patience):
+        if done < self.plan.n_updates and not out_of_patience(history, self.plan.patience):
             if done and first:
                 log.info("going on after update %d of %d", done, self.plan.n_updates)
-            trainer = self._trainer(args)
+            trainer = self.trainer(args)
             self._train(trainer, newest, history, progress=progress and first)
             history, last = trainer.state.log_history, trainer.state.global_step
         chosen = best_update(history)
@@ -116,7 +127,7 @@ class Run:
             self.folder.write_account(account)
         return outcome
 
-    def _begin(self, account: dict[str, Any], args: Any) -> Path | None:
+    def _begin(self, account: dict[str, Any], args: TrainingArguments) -> Path | None:
         """Open the folder in one process, and let the others wait for it; the checkpoint to go on from, if any."""
         args.distributed_state.wait_for_everyone()  # all have looked into the folder before one writes
         newest = None
@@ -126,37 +137,20 @@ class Run:
         args.distributed_state.wait_for_everyone()
         return newest if args.process_index == 0 else self.folder.begin(self.recipe, account, resume=True)
 
-    def _trainer(self, args: Any) -> TaggerTrainer:
-        packs = not self.model.is_encoder and can_pack(self.model.backbone)
-        scorer = self.scorer
-        return TaggerTrainer(
-            self.model,
-            args,
-            recipe=self.recipe,
-            plan=self.plan,
-            examples=self.examples,
-            collator=Collator(self.examples, self.recipe.token_budget or 1, "packed" if packs else "padded"),
-            evaluate_dev=None
-            if scorer is None
-            else lambda: scorer.figures(rank=args.process_index, world=args.world_size),
-        )
-
     def _train(
-        self, trainer: TaggerTrainer, newest: Path | None, history: list[dict[str, Any]], *, progress: bool
+        self, trainer: UpdateTrainer, newest: Path | None, history: list[dict[str, Any]], *, progress: bool
     ) -> None:
         """Run the loop; whatever ends it, nothing half-written stays."""
         first = trainer.is_world_process_zero()
-        reporter = (
-            Reporter(self.plan.n_updates, None if self.scorer is None else self.scorer.name) if progress else None
-        )
+        reporter = self.reporter() if progress else None
         run_log = RunLog(self.folder.log if self.kept and first else None)
-        saved = self.folder.checkpoints if self.kept or self.scorer is not None else None
+        saved = self.folder.checkpoints if self.kept or self.score_name is not None else None
         trainer.add_callback(RunCallback(trainer, run_log, reporter, saved, every_checkpoint=self.kept))
         try:
             if reporter:
                 reporter.start(history[-1]["step"] if history else 0)
             run_log.restart(history)
-            with recomputed_activations(self.model, self.recipe.gradient_checkpointing):
+            with recomputed_activations(self.backbone, self.recipe.gradient_checkpointing):
                 trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         except BaseException as error:
             if first:
@@ -200,10 +194,62 @@ class Run:
         best = next((e["eval_score"] for e in history if "eval_score" in e and e["step"] == chosen), None)
         return Outcome(
             history=tuple(history),
-            score_name=None if self.scorer is None else self.scorer.name,
+            score_name=self.score_name,
             best_score=best,
             update=last if chosen is None else chosen,
             chosen_by="last" if chosen is None else "dev",
             n_updates=last,
             stopped_early=last < self.plan.n_updates,
+        )
+
+
+class TaggerRun(Run):
+    """A run that trains a tagger.
+
+    Args:
+        model: prepared: what is not trained is frozen.
+        recipe: resolved.
+        examples: the training sentences.
+        scorer: scores the model on dev; None without dev.
+        folder: of the run.
+        kept: whether the folder is the user's, see `Run`.
+    """
+
+    def __init__(
+        self,
+        model: LookRightForTokenClassification,
+        recipe: Recipe,
+        examples: TrainingSentences,
+        scorer: DevScorer | None,
+        folder: RunFolder,
+        *,
+        kept: bool,
+    ) -> None:
+        super().__init__(model, recipe, RunPlan.of(recipe, len(examples)), folder, kept=kept)
+        self.tagger, self.examples, self.scorer = model, examples, scorer
+        self.score_name = None if scorer is None else scorer.name
+
+    @property
+    def backbone(self) -> PreTrainedModel:
+        """The layers under the tagger's head."""
+        return self.tagger.backbone
+
+    def reporter(self) -> Reporter:
+        """A table with the scores on dev."""
+        return Reporter(self.plan.n_updates, self.score_name)
+
+    def trainer(self, args: TrainingArguments) -> UpdateTrainer:
+        """The loop over sentences."""
+        packs = not self.tagger.is_encoder and can_pack(self.backbone)
+        scorer = self.scorer
+        return TaggerTrainer(
+            self.model,
+            args,
+            recipe=self.recipe,
+            plan=self.plan,
+            examples=self.examples,
+            collator=Collator(self.examples, self.recipe.token_budget or 1, "packed" if packs else "padded"),
+            evaluate_dev=None
+            if scorer is None
+            else lambda: scorer.figures(rank=args.process_index, world=args.world_size),
         )

@@ -7,18 +7,20 @@ import errno
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from safetensors import SafetensorError
 
 from lookright.errors import OutputError, RecipeError
 from lookright.training.checkpoints import Checkpoints, write_whole
-from lookright.training.recipe import OPTIONS, Recipe
+from lookright.training.recipe_form import RecipeForm
 
 RECIPE_FILE: Final = "recipe.toml"
 RUN_FILE: Final = "run.json"
 LOG_FILE: Final = "log.jsonl"
 CHECKPOINTS: Final = "checkpoints"
+
+Form = TypeVar("Form", bound=RecipeForm)
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What must be the same for a run to go on, besides the recipe: keys of run.json and what to call them.
@@ -28,6 +30,7 @@ _IDENTITY: Final = {
     "labels": "the labels",
     "plan": "the plan",
     "base": "the base",
+    "tokenizer": "the tokenizer",
 }
 
 
@@ -61,20 +64,23 @@ class RunFolder:
         elif found:
             raise OutputError(f"{self.path} holds something else ({found[0]}); give a new or an empty folder")
 
-    def as_before(self, recipe: Recipe) -> Recipe:
+    def as_before(self, recipe: Form) -> Form:
         """The recipe of a resumption, its automatic values as the run in this folder settled them.
 
         Another version, or another machine, may settle them otherwise; a run goes on as it began.
         """
         if not (self.path / RECIPE_FILE).is_file():
             return recipe
-        earlier = Recipe.from_toml(self.path / RECIPE_FILE)
+        self._check_command(recipe)
+        earlier = type(recipe).from_toml(self.path / RECIPE_FILE)
         automatic = [  # the plan is a fact of the model that was loaded
-            n for n, opt in OPTIONS.items() if opt.auto is not None and n != "plan" and getattr(recipe, n) is None
+            name
+            for name, opt in recipe.options().items()
+            if opt.auto is not None and name != "plan" and getattr(recipe, name) is None
         ]
         return recipe.replace(**{name: getattr(earlier, name) for name in automatic})
 
-    def begin(self, recipe: Recipe, account: Mapping[str, Any], *, resume: bool) -> Path | None:
+    def begin(self, recipe: RecipeForm, account: Mapping[str, Any], *, resume: bool) -> Path | None:
         """Write recipe and account of a new run; or find the checkpoint from which an earlier one goes on.
 
         Returns:
@@ -110,12 +116,19 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
-    def _compare(self, recipe: Recipe, account: Mapping[str, Any]) -> None:
+    def _check_command(self, recipe: RecipeForm) -> dict[str, Any]:
+        """The account of the earlier run, which must be one of the same command."""
         try:
-            before = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
+            before: dict[str, Any] = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise OutputError(f"{self.path / RUN_FILE} cannot be read ({error}); give a new folder") from error
-        earlier = Recipe.from_toml(self.path / RECIPE_FILE)
+        if (kind := before.get("command", "train")) != recipe.COMMAND:
+            raise RecipeError(f"{self.path} holds a run of `lookright {kind}`; give a new folder")
+        return before
+
+    def _compare(self, recipe: RecipeForm, account: Mapping[str, Any]) -> None:
+        before = self._check_command(recipe)
+        earlier = type(recipe).from_toml(self.path / RECIPE_FILE)
         if names := recipe.differences(earlier):
             raise RecipeError(
                 f"the run in {self.path} cannot go on with another recipe: {names[0]} was "

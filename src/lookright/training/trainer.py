@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,9 +25,9 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lookright.errors import LookRightError, OutputError
-from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
-from lookright.training.examples import Collator, TrainingSentences, UpdateSampler
+from lookright.training.examples import UpdateSampler
+from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.progress import Reporter, RunLog
 from lookright.training.recipe import Recipe
 from lookright.training.schedule import Schedule, checkpoint_updates
@@ -35,7 +35,27 @@ from lookright.training.schedule import Schedule, checkpoint_updates
 LOGGED_LOSSES: Final = 500
 """About how many losses a run logs besides those at its checkpoints."""
 
+LoopRecipe = Recipe | PretrainRecipe
 Evaluate = Callable[[], Mapping[str, float | None]]
+
+
+class Examples(Protocol):
+    """What the loop asks of training data: examples by `At`, and one that does not count."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, at: Any) -> Any: ...
+    def weightless(self) -> Any:
+        """An example of which nothing counts."""
+
+
+class Collate(Protocol):
+    """Puts the examples of an update together."""
+
+    def __call__(self, update: Any) -> dict[str, Any]:
+        """`micro_batches` (keyword arguments of a forward) and `n_words`, how many losses are in their sum."""
+
+    def batch(self, examples: Any) -> dict[str, Any]:
+        """One micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +63,20 @@ class RunPlan:
     """When a run does what, in updates.
 
     Attributes:
+        batch_size: examples per update, over all processes.
         updates_per_epoch: updates in one pass.
         n_updates: updates in all.
         checkpoints: after which updates it is evaluated and saved.
         log_every: updates between two logged losses.
+        patience: evaluations without a better score before stopping; 0 for never.
     """
 
+    batch_size: int
     updates_per_epoch: int
     n_updates: int
     checkpoints: tuple[int, ...]
     log_every: int
+    patience: int = 0
 
     @classmethod
     def of(cls, recipe: Recipe, n_sentences: int) -> RunPlan:
@@ -61,7 +85,8 @@ class RunPlan:
         assert recipe.batch_size is not None
         per_epoch = math.ceil(n_sentences / recipe.batch_size)
         checkpoints = checkpoint_updates(recipe.epochs, per_epoch, recipe.evals_per_epoch)
-        return cls(per_epoch, checkpoints[-1], checkpoints, max(1, checkpoints[-1] // LOGGED_LOSSES))
+        log_every = max(1, checkpoints[-1] // LOGGED_LOSSES)
+        return cls(recipe.batch_size, per_epoch, checkpoints[-1], checkpoints, log_every, recipe.patience)
 
 
 def best_update(history: list[dict[str, Any]]) -> int | None:
@@ -99,31 +124,33 @@ def load_trained_state(model: nn.Module, file: Path) -> None:
             own[name].copy_(tensor)
 
 
-class TaggerTrainer(Trainer):  # type: ignore[misc]
-    """The Trainer of transformers for taggers.
+class UpdateTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer of transformers with our updates, loss, optimizer and checkpoints.
 
     Args:
-        model: the tagger, with everything that is not trained frozen.
+        model: with everything that is not trained frozen.
         args: made by `training_arguments`.
         recipe: resolved.
         plan: of this run.
-        examples: the training sentences.
+        examples: the training data.
         collator: puts an update together.
         evaluate_dev: scores the model on dev; None without dev. Called by all processes at once.
+        workers: processes that put updates together ahead of time; 0: none but this one.
     """
 
     def __init__(
         self,
-        model: LookRightForTokenClassification,
+        model: nn.Module,
         args: TrainingArguments,
         *,
-        recipe: Recipe,
+        recipe: LoopRecipe,
         plan: RunPlan,
-        examples: TrainingSentences,
-        collator: Collator,
+        examples: Examples,
+        collator: Collate,
         evaluate_dev: Evaluate | None,
+        workers: int = 0,
     ) -> None:
-        self.recipe, self.plan, self.evaluate_dev = recipe, plan, evaluate_dev
+        self.recipe, self.plan, self.evaluate_dev, self.workers = recipe, plan, evaluate_dev, workers
         self.optimizer: Any = None
         self.lr_scheduler: Any = None
         self.control: Any = None
@@ -133,18 +160,22 @@ class TaggerTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)  # it writes to stdout
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Updates: lists of this process's sentences, put together as micro-batches."""
-        recipe = self.recipe
-        assert recipe.batch_size is not None
+        """Updates: lists of this process's examples, put together as micro-batches."""
 
         def epoch() -> int:
             return int(self.state.global_step // self.plan.updates_per_epoch)
 
         sampler = UpdateSampler(
-            len(self.train_dataset), recipe.batch_size, recipe.seed, epoch,
+            len(self.train_dataset), self.plan.batch_size, self.recipe.seed, epoch,
             rank=self.args.process_index, world=self.args.world_size,
         )  # fmt: skip
-        return DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator)
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+        )
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -179,30 +210,28 @@ class TaggerTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The SUM of the cross-entropies of the counted words of a micro-batch."""
+        """The SUM of the cross-entropies of a micro-batch."""
         outputs = model(**inputs)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def group_of(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:
+        """The learning rate and the decay of a weight: decay on matrices only."""
+        return self.recipe.learning_rate or 0.0, (self.recipe.weight_decay or 0.0) if parameter.ndim > 1 else 0.0
+
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
-        """AdamW (arXiv 1711.05101): decay on matrices only, the head with a learning rate of its own."""
+        """AdamW (arXiv 1711.05101), with groups of weights as `group_of` says."""
         if self.optimizer is None:
-            recipe = self.recipe
-            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+            groups: dict[tuple[float, float], list[nn.Parameter]] = {}
             for name, parameter in (model or self.model).named_parameters():
                 if parameter.requires_grad:
-                    head = name.removeprefix("module.").startswith("score.")
-                    groups.setdefault((head, parameter.ndim > 1), []).append(parameter)
+                    groups.setdefault(self.group_of(name.removeprefix("module."), parameter), []).append(parameter)
             self.optimizer = torch.optim.AdamW(
                 [
-                    {
-                        "params": parameters,
-                        "lr": recipe.head_learning_rate if head else recipe.learning_rate,
-                        "weight_decay": recipe.weight_decay if decayed else 0.0,
-                    }
-                    for (head, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+                    {"params": parameters, "lr": learning_rate, "weight_decay": decay}
+                    for (learning_rate, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
                 ],
-                betas=recipe.adam_betas or (0.9, 0.999),
-                eps=recipe.adam_epsilon or 1e-8,
+                betas=self.recipe.adam_betas or (0.9, 0.999),
+                eps=self.recipe.adam_epsilon or 1e-8,
             )
         return self.optimizer
 
@@ -222,7 +251,7 @@ class TaggerTrainer(Trainer):  # type: ignore[misc]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.evaluate_dev().items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        if out_of_patience(self.state.log_history, self.recipe.patience):
+        if out_of_patience(self.state.log_history, self.plan.patience):
             self.control.should_training_stop = True
         return metrics
 
@@ -256,6 +285,18 @@ class TaggerTrainer(Trainer):  # type: ignore[misc]
         return int(counts[:, 0].sum()), int(counts[:, 1].max())
 
 
+class TaggerTrainer(UpdateTrainer):
+    """The loop for taggers, whose head has a learning rate of its own."""
+
+    def group_of(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:
+        """As for all models, but for the learning rate of the head."""
+        learning_rate, decay = super().group_of(name, parameter)
+        if name.startswith("score."):
+            assert isinstance(self.recipe, Recipe)
+            learning_rate = self.recipe.head_learning_rate or learning_rate
+        return learning_rate, decay
+
+
 class RunCallback(TrainerCallback):  # type: ignore[misc]
     """Says when to log, evaluate and save, and keeps log, table and checkpoints.
 
@@ -269,7 +310,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
     def __init__(
         self,
-        trainer: TaggerTrainer,
+        trainer: UpdateTrainer,
         log: RunLog,
         reporter: Reporter | None,
         checkpoints: Checkpoints | None,
@@ -319,6 +360,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         best = best_update(state.log_history) == state.global_step
         if self.reporter:
             values = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
+            values["dev_loss"] = values.get("loss")
             values |= {"epoch": state.epoch, "update": state.global_step, "loss": self.loss}
             self.reporter.row(values, best=best)
         if self.checkpoints is not None and not self.every_checkpoint and best:
@@ -337,13 +379,12 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
 
 def training_arguments(
-    recipe: Recipe, plan: RunPlan, folder: Path, *, device: torch.device, resumable: bool
+    recipe: LoopRecipe, plan: RunPlan, folder: Path, *, device: torch.device, resumable: bool
 ) -> TrainingArguments:
     """The Trainer's arguments for a resolved recipe; `folder` is where it writes checkpoints."""
-    assert recipe.batch_size is not None
     args = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=recipe.batch_size,
+        per_device_train_batch_size=plan.batch_size,
         gradient_accumulation_steps=1,  # micro-batches are cut inside an update
         max_steps=plan.n_updates,
         max_grad_norm=recipe.max_grad_norm or 0.0,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from lookright.attention import current_plan
 from lookright.data.words import RULES
@@ -19,6 +20,7 @@ from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification, extend_labels
 from lookright.plan import MaskPlan
 from lookright.training.defaults import PRESETS, Facts
+from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.recipe import Recipe
 
 log = logging.getLogger("lookright")
@@ -121,20 +123,25 @@ def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> b
     merge = False
     if not has_lora(backbone):
         merge = not _untrained(model)
-        settings = LoraSettings(
-            r=recipe.lora_r or 0,
-            alpha=recipe.lora_alpha or 0.0,
-            dropout=recipe.lora_dropout or 0.0,
-            targets=lora_targets(backbone, recipe.lora_targets or "all-linear"),
-        )
-        add_lora(backbone, settings)
-        model.config.adapter = settings.to_dict()
+        model.config.adapter = new_adapters(backbone, recipe).to_dict()
     backbone.requires_grad_(False)
     for name, parameter in backbone.named_parameters():
         if ".lora_" in name:
             parameter.requires_grad_(True)
     model.score.requires_grad_(True)
     return merge
+
+
+def new_adapters(backbone: PreTrainedModel, recipe: Recipe | PretrainRecipe) -> LoraSettings:
+    """Put the adapters of a resolved recipe into a backbone, and freeze the rest of it."""
+    settings = LoraSettings(
+        r=recipe.lora_r or 0,
+        alpha=recipe.lora_alpha or 0.0,
+        dropout=recipe.lora_dropout or 0.0,
+        targets=lora_targets(backbone, recipe.lora_targets or "all-linear"),
+    )
+    add_lora(backbone, settings)
+    return settings
 
 
 def merge_adapters(model: LookRightForTokenClassification) -> None:
@@ -145,13 +152,13 @@ def merge_adapters(model: LookRightForTokenClassification) -> None:
 
 
 @contextlib.contextmanager
-def recomputed_activations(model: LookRightForTokenClassification, wanted: bool) -> Iterator[None]:
-    """Within: the backbone computes its activations again in the backward pass, instead of keeping them."""
+def recomputed_activations(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
+    """Within: a backbone computes its activations again in the backward pass, instead of keeping them."""
     if not wanted:
         yield
         return
     # transformers renamed these methods in 5.23, and warns about the old names.
-    backbone: Any = model.backbone
+    backbone: Any = model
     name = (
         "activation_checkpointing" if hasattr(backbone, "activation_checkpointing_enable") else "gradient_checkpointing"
     )

@@ -1,0 +1,121 @@
+"""Text as documents, packed or not, and as tokens that are made once."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pretraining_support import toy_documents, write_corpus
+
+import toys
+from lookright.errors import DataError, MissingExtraError
+from lookright.training.pretraining import tokens as tokens_module
+from lookright.training.pretraining.corpus import documents, is_held_out, sample, text_files
+from lookright.training.pretraining.tokens import tokenise
+
+TEXT = "\ufeffOne.\nTwo — ž.\r\n\n \n\nThree.\n\n\n"
+DOCUMENTS = ["One.\nTwo — ž.", "Three."]
+
+
+@pytest.mark.parametrize("ending", ["", ".xz", ".gz"])
+def test_documents_are_what_stands_between_blank_lines(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.txt{ending}"
+    opened = {"": open, ".xz": lzma.open, ".gz": gzip.open}[ending]
+    with opened(path, "wb") as file:  # type: ignore[operator]
+        file.write(TEXT.encode())
+    assert list(documents(path)) == DOCUMENTS
+
+
+def test_zst_is_read(tmp_path: Path) -> None:
+    module = pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "zstandard")
+    path = tmp_path / "a.txt.zst"
+    with module.open(path, "wb") as file:
+        file.write(TEXT.encode())
+    assert list(documents(path)) == DOCUMENTS
+
+
+def test_the_package_for_zst_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("compression.zstd", "zstandard"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "a.txt.zst").touch()
+    with pytest.raises(MissingExtraError, match=r"a.txt.zst: .*lookright\[zst\]"):
+        list(documents(tmp_path / "a.txt.zst"))
+
+
+def test_bytes_that_are_no_text_are_named_by_file_and_place(tmp_path: Path) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"fine\n\ncaf" + b"\xe9 noir\n")
+    with pytest.raises(DataError, match=r"latin.txt: not UTF-8 text: the byte 0xe9 at byte 9"):
+        list(documents(path))
+
+
+def test_a_packed_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.xz"
+    path.write_bytes(lzma.compress(TEXT.encode() * 100)[:-20])
+    with pytest.raises(DataError, match=r"a.txt.xz: the packed file is damaged"):
+        list(documents(path))
+
+
+def test_folders_mean_their_text_files(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.txt.xz", "c.json"):
+        (tmp_path / name).touch()
+    assert [path.name for path in text_files([tmp_path])] == ["a.txt.xz", "b.txt"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no text files in this folder"):
+        text_files([tmp_path / "empty"])
+    with pytest.raises(DataError, match="no such file"):
+        text_files([tmp_path / "none.txt"])
+
+
+def test_a_sample_takes_from_every_file(tmp_path: Path) -> None:
+    files = [write_corpus(tmp_path / f"{seed}.txt", 40, seed) for seed in range(3)]
+    taken = list(sample(files, characters=600))
+    assert sum(map(len, taken)) < 1500
+    firsts = {toy_documents(40, seed)[0] for seed in range(3)}
+    assert firsts <= set(taken)
+
+
+def test_held_out_by_content() -> None:
+    found = [is_held_out(f"document {number}", 0.2) for number in range(2000)]
+    assert 0.15 < np.mean(found) < 0.25
+    assert not any(is_held_out(f"document {number}", 0.0) for number in range(100))
+    assert all(is_held_out(f"document {n}", 0.5) for n in range(2000) if found[n])
+
+
+def test_tokens_are_the_documents_and_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = toys.byte_bpe_tokenizer()
+    files = [write_corpus(tmp_path / f"{seed}.txt", 30, seed) for seed in range(2)]
+    (tmp_path / "1.txt").write_text("a <mask> </s> <eos> in the text\n\n" + (tmp_path / "1.txt").read_text())
+    found = tokenise(files, tokenizer, tmp_path / "cache", share=0.3)
+    wanted: dict[bool, list[list[int]]] = {False: [], True: []}
+    for path in files:
+        for document in documents(path):
+            plain = tokens_module.plain_backend(tokenizer).encode(document, add_special_tokens=False).ids
+            assert tokenizer.eos_token_id not in plain
+            wanted[is_held_out(document, 0.3)].append([*plain, tokenizer.eos_token_id])
+    for part, held_out in ((found.train, False), (found.held_out, True)):
+        pieces = [
+            ids[begin:end].tolist()
+            for ids, ends in zip(part.ids, part.ends, strict=True)
+            for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+        ]
+        assert sorted(pieces) == sorted(wanted[held_out])
+        assert len(part) == sum(map(len, pieces))
+    monkeypatch.setattr(tokens_module, "_write", None)  # not called again, whatever the order and the names
+    (tmp_path / "other").mkdir()
+    moved = [files[1].rename(tmp_path / "other" / "x.txt"), files[0]]
+    again = tokenise(moved, tokenizer, tmp_path / "cache", share=0.3)
+    assert again.sha256 == found.sha256
+    assert [a.tolist() for a in again.train.ids] == [a.tolist() for a in found.train.ids]
+
+
+def test_a_failure_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_bytes(b"fine\n\n" * 2000 + b"\xff")
+    with pytest.raises(DataError, match="byte 12000"):
+        tokenise([path], toys.byte_bpe_tokenizer(), tmp_path / "cache", share=0.1)
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []

@@ -163,15 +163,18 @@ def comparison(reports: dict[str, Report]) -> str:
 
 
 def verdict(reports: dict[str, Report]) -> str:
-    """How much better or worse the second plan was, and whether chance alone could have done that."""
+    """How much better or worse the second plan was, and what the figure is and is not sure of."""
     from lookright.metrics import paired_bootstrap
 
     (one, first), (other, second) = reports.items()
     if first.f1 is None or second.f1 is None:
         return f"{other} minus {one}: undefined, nothing was found"
     test = paired_bootstrap(second.scores, first.scores)
-    chance = "more than chance explains" if test.p_value < 0.05 else "chance alone can explain it"
-    return f"{other} minus {one}: {100 * test.difference:+.2f} points, p = {test.p_value:.2f} ({test.method}): {chance}"
+    p_value = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
+    return (
+        f"{other} minus {one}: {100 * test.difference:+.2f} points, {p_value} over test sentences ({test.method}).\n"
+        "This is one seed: the noise between seeds is not in that figure, and on so small a base it is points wide."
+    )
 
 
 def show(tagger: Tagger, test: Dataset, page: Path, plan: str) -> None:

@@ -59,7 +59,7 @@ def test_hubs_can_read_the_metadata(tagger_folder: Path) -> None:
 
     card = ModelCard.load(tagger_folder / "README.md")
     assert card.data.pipeline_tag == "token-classification"
-    assert card.data.library_name == "lookright"
+    assert card.data.to_dict()["library_name"] == "lookright"
 
 
 def test_the_snippet_runs_where_the_card_lies(tagger_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

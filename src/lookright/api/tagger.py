@@ -23,10 +23,11 @@ from lookright.metrics import Convention
 from lookright.models.base import Base, build_settings_window, load_base, resolve_folder
 from lookright.models.lora import has_lora, merge_lora
 from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
-from lookright.models.store import build_tagger, compare_logits, is_tagger_folder, load_tagger, save_tagger
+from lookright.models.store import build_tagger, compare_logits, is_tagger_folder, load_tagger, save_tagger, writing
 from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.plan import MaskPlan, PlanSpec
 from lookright.tags import OUTSIDE, Scheme, label_set, transitions
+from lookright.training.checkpoints import write_whole
 from lookright.training.defaults import DEVICES
 from lookright.training.labels import scheme_of
 from lookright.training.recipe import Recipe
@@ -414,6 +415,15 @@ class Tagger:
             training=self._training,
             name=name,
         )
+
+    def save_card(self, folder: str | Path) -> None:
+        """Write the model card anew into a folder that this tagger was saved in.
+
+        Raises:
+            OutputError: it cannot be written; the old card stays.
+        """
+        with writing(Path(folder)):
+            write_whole(Path(folder) / "README.md", self.card(Path(folder).name))
 
     def save_pretrained(self, folder: str | Path, *, merged: bool = False) -> Path:
         """Save the tagger as a Hugging Face folder with a model card; nothing is replaced before all is written.

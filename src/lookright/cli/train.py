@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     report = None
     if "test" in sets:
         report = tagger.evaluate(sets["test"], name="test", progress=not args.quiet)
-        tagger.save_pretrained(str(recipe.out))  # once more, with the score in the model card
+        tagger.save_card(str(recipe.out))  # with the score
     if args.json:
         as_json(_account(recipe, result, report))
     elif report is not None:

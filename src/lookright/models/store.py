@@ -216,7 +216,7 @@ def write_model(folder: Path, model: LookRightForTokenClassification) -> None:
     adapted = has_lora(model.backbone)
     adapter = model.config.adapter
     config = LookRightConfig(
-        base_config=portable_config(model),
+        base_config=portable(model.backbone.config),
         settings=model.settings.to_dict(),
         adapter=adapter if adapted else None,
         base=model.config.base,
@@ -230,11 +230,6 @@ def write_model(folder: Path, model: LookRightForTokenClassification) -> None:
         save_file(prefixed(model.score.state_dict(), HEAD_PREFIX), folder / HEAD_FILE)
     else:
         save_torch_state_dict(whole_state(model), str(folder), filename_pattern=WEIGHT_PATTERN)
-
-
-def portable_config(model: LookRightForTokenClassification) -> dict[str, Any]:
-    """The backbone's configuration without what belongs to this machine or this process."""
-    return portable(model.backbone.config)
 
 
 def portable(config: PreTrainedConfig) -> dict[str, Any]:
@@ -287,7 +282,6 @@ def compare_tensors(folder: Path, model: LookRightForTokenClassification) -> Non
     else:
         expected = whole_state(model)
         files = weight_files(folder)
-    seen: dict[int, str] = {}
     written: set[str] = set()
     for file in files:
         with safe_open(file, framework="pt") as stored:
@@ -295,9 +289,7 @@ def compare_tensors(folder: Path, model: LookRightForTokenClassification) -> Non
                 written.add(name)
                 if name not in expected or not torch.equal(stored.get_tensor(name), expected[name].cpu()):
                     raise OutputError(f"{file}: the tensor {name!r} was not written as it is in memory")
-    for name, tensor in expected.items():  # tensors that share memory are written once
-        if name in written:
-            seen[tensor.data_ptr()] = name
+    seen = {expected[name].data_ptr() for name in written}  # tensors that share memory are written once
     lost = [n for n, t in expected.items() if n not in written and t.data_ptr() not in seen and t.numel()]
     if lost:
         raise OutputError(f"{folder}: the tensor {lost[0]!r} was not written")
@@ -430,7 +422,8 @@ def load_whole(
             base_config, dtype=wanted, trust_remote_code=trust_remote_code, **without_pooler(base_config)
         )
     model = LookRightForTokenClassification(config, backbone, settings)
-    missing = set(model.state_dict())
+    own = model.state_dict()  # filled in place below
+    missing = set(own)
     for file in files:
         try:
             state = load_file(file)
@@ -443,8 +436,8 @@ def load_whole(
         if odd:
             raise ModelFolderError(f"{file} holds the tensor {odd[0]!r}, which this model does not have")
         missing -= set(state)
-    loaded = {model.state_dict()[name].data_ptr() for name in set(model.state_dict()) - missing}
-    lost = sorted(name for name in missing if model.state_dict()[name].data_ptr() not in loaded)
+    loaded = {own[name].data_ptr() for name in set(own) - missing}
+    lost = sorted(name for name in missing if own[name].data_ptr() not in loaded)
     if lost:
         raise ModelFolderError(f"{folder}: the tensor {lost[0]!r} is in none of its safetensors files")
     return model

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from lookright.data import Dataset
 from lookright.errors import DataError, LabelError
 from lookright.models.settings import TaggerSettings
-from lookright.tags import Scheme, convert, ill_formed, label_set, to_spans, to_tags
+from lookright.tags import Scheme, label_set, to_spans, to_tags
 from lookright.training.recipe import Recipe
 from lookright.training.word_rule import word_rule_for
 
@@ -95,10 +95,7 @@ def tags_in(dataset: Dataset, scheme: Scheme) -> list[Sequence[str]]:
     gold = [sentence.tags or () for sentence in dataset]
     if own is scheme:
         return list(gold)
-    return [
-        to_tags(to_spans(tags, own), len(tags), scheme) if ill_formed(tags, own) else convert(tags, own, scheme)
-        for tags in gold
-    ]
+    return [to_tags(to_spans(tags, own), len(tags), scheme) for tags in gold]
 
 
 def check_labels(

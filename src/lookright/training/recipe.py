@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from lookright.errors import RecipeError, SchemeError
-from lookright.training.defaults import DEVICES, PRESETS, Facts, automatic_values
+from lookright.training.defaults import PRESETS, Facts, automatic_values
 from lookright.training.options import Option, option
 from lookright.training.recipe_form import RecipeForm
+from lookright.training.shared_options import adapters_given, shared
 
 GROUPS: Final = {
     "base": "What is fine-tuned",
@@ -53,10 +54,8 @@ class Recipe(RecipeForm):
         auto="the plan that the base was saved with, else the upper half of the layers unmasked",
         metavar="PLAN",
     )
-    revision: str | None = option("revision of a base on the model hub", "base", "text", metavar="REV")
-    trust_remote_code: bool = option(
-        "run Python code that comes with the base; never read from a file", "base", "flag", False, in_toml=False
-    )
+    revision: str | None = shared("revision")
+    trust_remote_code: bool = shared("trust_remote_code")
     # data
     train: str | None = option("labeled file to train on", "data", "path", metavar="FILE")
     dev: str | float | None = option(
@@ -91,10 +90,8 @@ class Recipe(RecipeForm):
     )
     strict_labels: bool = option("stop when dev or test has a type that train has not", "data", "flag", False)
     # result
-    out: str | None = option("folder for the result; new, empty, or a run to resume", "result", "path", metavar="DIR")
-    resume: bool = option(
-        "go on from the newest whole checkpoint in the out folder", "result", "flag", False, in_toml=False
-    )
+    out: str | None = shared("out")
+    resume: bool = shared("resume")
     # method
     preset: str | None = option(
         "settings of a publication; single options still win", "method", "choice", choices=tuple(PRESETS)
@@ -106,26 +103,10 @@ class Recipe(RecipeForm):
         auto="full below 100 million parameters, lora above",
         choices=("full", "lora", "qlora"),
     )
-    lora_r: int | None = option("rank of the adapters", "method", "int", auto="16", low=1, metavar="N")
-    lora_alpha: float | None = option(
-        "scale of the adapters (applied as alpha / r)",
-        "method",
-        "float",
-        auto="twice the rank",
-        low=0,
-        open_low=True,
-        metavar="X",
-    )
-    lora_dropout: float | None = option(
-        "dropout in front of the adapters", "method", "float", auto="0.05", low=0, high=0.9, metavar="X"
-    )
-    lora_targets: str | tuple[str, ...] | None = option(
-        "layers that get adapters: paper (queries and values), attention, all-linear, or names",
-        "method",
-        "targets",
-        auto="all-linear",
-        metavar="NAMES",
-    )
+    lora_r: int | None = shared("lora_r")
+    lora_alpha: float | None = shared("lora_alpha")
+    lora_dropout: float | None = shared("lora_dropout")
+    lora_targets: str | tuple[str, ...] | None = shared("lora_targets")
     # optimisation
     epochs: float | None = option(
         "passes over train",
@@ -139,9 +120,7 @@ class Recipe(RecipeForm):
     batch_size: int | None = option(
         "sentences per update, over all processes", "optimisation", "int", auto="8 or 16", low=1, metavar="N"
     )
-    learning_rate: float | None = option(
-        "highest learning rate", "optimisation", "float", auto="by method and size", low=0, open_low=True, metavar="X"
-    )
+    learning_rate: float | None = shared("learning_rate")
     head_learning_rate: float | None = option(
         "highest learning rate of the new layers on top",
         "optimisation",
@@ -151,40 +130,12 @@ class Recipe(RecipeForm):
         open_low=True,
         metavar="X",
     )
-    schedule: str | None = option(
-        "how the learning rate falls after the warm-up",
-        "optimisation",
-        "choice",
-        auto="linear",
-        choices=("linear", "cosine", "constant"),
-    )
-    warmup_ratio: float | None = option(
-        "share of the updates over which the learning rate rises",
-        "optimisation",
-        "float",
-        auto="0.1",
-        low=0,
-        high=1,
-        metavar="X",
-    )
-    weight_decay: float | None = option(
-        "decay of weights; never of biases and norms", "optimisation", "float", auto="0.01", low=0, metavar="X"
-    )
-    max_grad_norm: float | None = option(
-        "largest norm of the gradient of an update",
-        "optimisation",
-        "float",
-        auto="1.0",
-        low=0,
-        open_low=True,
-        metavar="X",
-    )
-    adam_betas: tuple[float, float] | None = option(
-        "decay rates of the moments in AdamW", "optimisation", "pair", auto="0.9,0.999", metavar="X,X"
-    )
-    adam_epsilon: float | None = option(
-        "epsilon of AdamW", "optimisation", "float", auto="1e-8", low=0, open_low=True, metavar="X"
-    )
+    schedule: str | None = shared("schedule", auto="linear")
+    warmup_ratio: float | None = shared("warmup_ratio", auto="0.1")
+    weight_decay: float | None = shared("weight_decay", auto="0.01")
+    max_grad_norm: float | None = shared("max_grad_norm")
+    adam_betas: tuple[float, float] | None = shared("adam_betas", auto="0.9,0.999")
+    adam_epsilon: float | None = shared("adam_epsilon")
     dropout: float | None = option(
         "dropout in front of the new layers on top", "optimisation", "float", auto="0.1", low=0, high=0.9, metavar="X"
     )
@@ -197,7 +148,7 @@ class Recipe(RecipeForm):
         high=1,
         metavar="X",
     )
-    seed: int = option("seed of everything random", "optimisation", "int", 0, low=0, high=2**32 - 1, metavar="N")
+    seed: int = shared("seed")
     # encoding
     subword: str | None = option(
         "which sub-words of a word speak for it", "encoding", "choice", auto="mean", choices=("first", "last", "mean")
@@ -244,45 +195,19 @@ class Recipe(RecipeForm):
         metavar="N",
     )
     # machine
-    device: str = option("where to run", "machine", "choice", "auto", choices=DEVICES)
-    precision: str | None = option(
-        "number format of the computation",
-        "machine",
-        "choice",
-        auto="bfloat16 on CUDA where the machine has it, else float32",
-        choices=("float32", "bfloat16"),
-    )
-    backend: str = option("attention implementation", "machine", "choice", "auto", choices=("auto", "sdpa", "eager"))
-    token_budget: int | None = option(
-        "sub-words computed at once; an update that needs more is cut, with the same gradient",
-        "machine",
-        "int",
-        auto="2048 on a CPU, 16384 else",
-        low=1,
-        metavar="N",
-    )
-    gradient_checkpointing: bool = option(
-        "compute activations twice instead of keeping them: slower, less memory", "machine", "flag", False
-    )
-    report_to: str = option(
-        "experiment tracker that also gets the log, e.g. tensorboard or wandb",
-        "machine",
-        "text",
-        "none",
-        metavar="NAME",
-    )
+    device: str = shared("device")
+    precision: str | None = shared("precision", auto="bfloat16 on CUDA where the machine has it, else float32")
+    backend: str = shared("backend")
+    token_budget: int | None = shared("token_budget", auto="2048 on a CPU, 16384 else")
+    gradient_checkpointing: bool = shared("gradient_checkpointing")
+    report_to: str = shared("report_to")
 
     def __post_init__(self) -> None:
         """Bring every value into its one form and check the combinations."""
         super().__post_init__()
         if self.scheme is not None:
             object.__setattr__(self, "scheme", _scheme(self.scheme))
-        if self.method == "full":
-            given = [n for n in self.options() if n.startswith("lora_") and getattr(self, n) is not None]
-            if given:
-                raise RecipeError(
-                    f"method is 'full', which has no adapters, but {given[0]} is given; drop one of the two"
-                )
+        adapters_given(self)
 
     def resolved(self, facts: Facts) -> Recipe:
         """This recipe with a figure in place of every automatic value that `facts` decide.

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from lookright.errors import RecipeError
-from lookright.training.defaults import DEVICES, SMALL_MODEL
+from lookright.training.defaults import SMALL_MODEL
 from lookright.training.options import option
 from lookright.training.recipe_form import RecipeForm
+from lookright.training.shared_options import adapters_given, shared
 
 GROUPS: Final = {
     "base": "What is trained",
@@ -80,10 +81,8 @@ class PretrainRecipe(RecipeForm):
         "path",
         metavar="DIR",
     )
-    revision: str | None = option("revision of a base on the model hub", "base", "text", metavar="REV")
-    trust_remote_code: bool = option(
-        "run Python code that comes with the base; never read from a file", "base", "flag", False, in_toml=False
-    )
+    revision: str | None = shared("revision")
+    trust_remote_code: bool = shared("trust_remote_code")
     # shape
     layers: int | None = option("decoder layers", "shape", "int", auto="8", low=1, metavar="N")
     hidden: int | None = option("width", "shape", "int", auto="256", low=2, metavar="N")
@@ -136,10 +135,8 @@ class PretrainRecipe(RecipeForm):
         metavar="DIR",
     )
     # result
-    out: str | None = option("folder for the result; new, empty, or a run to resume", "result", "path", metavar="DIR")
-    resume: bool = option(
-        "go on from the newest whole checkpoint in the out folder", "result", "flag", False, in_toml=False
-    )
+    out: str | None = shared("out")
+    resume: bool = shared("resume")
     checkpoints: int = option(
         "how often the run is saved and scored on held-out text", "result", "int", 10, low=1, metavar="N"
     )
@@ -186,26 +183,10 @@ class PretrainRecipe(RecipeForm):
         auto="full for a new model and below 100 million weights, else lora",
         choices=("full", "lora"),
     )
-    lora_r: int | None = option("rank of the adapters", "method", "int", auto="16", low=1, metavar="N")
-    lora_alpha: float | None = option(
-        "scale of the adapters (applied as alpha / r)",
-        "method",
-        "float",
-        auto="twice the rank",
-        low=0,
-        open_low=True,
-        metavar="X",
-    )
-    lora_dropout: float | None = option(
-        "dropout in front of the adapters", "method", "float", auto="0.05", low=0, high=0.9, metavar="X"
-    )
-    lora_targets: str | tuple[str, ...] | None = option(
-        "layers that get adapters: paper (queries and values), attention, all-linear, or names",
-        "method",
-        "targets",
-        auto="all-linear",
-        metavar="NAMES",
-    )
+    lora_r: int | None = shared("lora_r")
+    lora_alpha: float | None = shared("lora_alpha")
+    lora_dropout: float | None = shared("lora_dropout")
+    lora_targets: str | tuple[str, ...] | None = shared("lora_targets")
     # optimisation
     epochs: float = option("passes over the text", "optimisation", "float", 1.0, low=0, open_low=True, metavar="X")
     updates: int | None = option(
@@ -215,72 +196,21 @@ class PretrainRecipe(RecipeForm):
         "sub-words per update, on average and over all processes", "optimisation", "int", auto="16384", low=1,
         metavar="N",
     )  # fmt: skip
-    learning_rate: float | None = option(
-        "highest learning rate", "optimisation", "float", auto="by method and size", low=0, open_low=True, metavar="X"
-    )
-    schedule: str | None = option(
-        "how the learning rate falls after the warm-up",
-        "optimisation",
-        "choice",
-        auto="cosine",
-        choices=("linear", "cosine", "constant"),
-    )
-    warmup_ratio: float | None = option(
-        "share of the updates over which the learning rate rises",
-        "optimisation",
-        "float",
-        auto="0.02",
-        low=0,
-        high=1,
-        metavar="X",
-    )
-    weight_decay: float | None = option(
-        "decay of weights; never of biases and norms", "optimisation", "float", auto="0.1", low=0, metavar="X"
-    )
-    max_grad_norm: float | None = option(
-        "largest norm of the gradient of an update",
-        "optimisation",
-        "float",
-        auto="1.0",
-        low=0,
-        open_low=True,
-        metavar="X",
-    )
-    adam_betas: tuple[float, float] | None = option(
-        "decay rates of the moments in AdamW", "optimisation", "pair", auto="0.9,0.95", metavar="X,X"
-    )
-    adam_epsilon: float | None = option(
-        "epsilon of AdamW", "optimisation", "float", auto="1e-8", low=0, open_low=True, metavar="X"
-    )
-    seed: int = option("seed of everything random", "optimisation", "int", 0, low=0, high=2**32 - 1, metavar="N")
+    learning_rate: float | None = shared("learning_rate")
+    schedule: str | None = shared("schedule", auto="cosine")
+    warmup_ratio: float | None = shared("warmup_ratio", auto="0.02")
+    weight_decay: float | None = shared("weight_decay", auto="0.1")
+    max_grad_norm: float | None = shared("max_grad_norm")
+    adam_betas: tuple[float, float] | None = shared("adam_betas", auto="0.9,0.95")
+    adam_epsilon: float | None = shared("adam_epsilon")
+    seed: int = shared("seed")
     # machine
-    device: str = option("where to run", "machine", "choice", "auto", choices=DEVICES)
-    precision: str | None = option(
-        "number format of the computation",
-        "machine",
-        "choice",
-        auto="bfloat16 where the machine computes it fast, else float32",
-        choices=("float32", "bfloat16"),
-    )
-    backend: str = option("attention implementation", "machine", "choice", "auto", choices=("auto", "sdpa", "eager"))
-    token_budget: int | None = option(
-        "sub-words computed at once; an update that needs more is cut, with the same gradient",
-        "machine",
-        "int",
-        auto="4096 on a CPU, 32768 else",
-        low=1,
-        metavar="N",
-    )
-    gradient_checkpointing: bool = option(
-        "compute activations twice instead of keeping them: slower, less memory", "machine", "flag", False
-    )
-    report_to: str = option(
-        "experiment tracker that also gets the log, e.g. tensorboard or wandb",
-        "machine",
-        "text",
-        "none",
-        metavar="NAME",
-    )
+    device: str = shared("device")
+    precision: str | None = shared("precision", auto="bfloat16 where the machine computes it fast, else float32")
+    backend: str = shared("backend")
+    token_budget: int | None = shared("token_budget", auto="4096 on a CPU, 32768 else")
+    gradient_checkpointing: bool = shared("gradient_checkpointing")
+    report_to: str = shared("report_to")
 
     def __post_init__(self) -> None:
         """Bring every value into its one form and check the combinations."""
@@ -297,9 +227,7 @@ class PretrainRecipe(RecipeForm):
             raise RecipeError(f"{self.masks_given()[0]} is given, but clm masks nothing; drop it, or take mlm or mntp")
 
     def _check_method(self) -> None:
-        given = [name for name in self.options() if name.startswith("lora_") and getattr(self, name) is not None]
-        if self.method == "full" and given:
-            raise RecipeError(f"method is 'full', which has no adapters, but {given[0]} is given; drop one of the two")
+        given = adapters_given(self)
         if self.base is None and (self.method == "lora" or given):
             raise RecipeError("adapters are for a base that is trained already: give one with base, or drop the lora")
 

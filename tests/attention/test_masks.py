@@ -12,7 +12,16 @@ from torch.nn import functional
 
 from lookright.attention.architecture import LayerLimit, layer_limit
 from lookright.attention.masks import PLAN_KEY, channel_of, closure, draws_nothing, stacked_mask
-from lookright.attention.packing import attend_packed, borders_of, equal_groups, is_packed, sdpa_group
+from lookright.attention.packing import (
+    attend_packed,
+    attend_products,
+    band,
+    borders_of,
+    equal_groups,
+    is_packed,
+    sdpa_group,
+    takes_products,
+)
 from lookright.attention.probing import expected_right_contexts
 from lookright.errors import UnsupportedModelError
 from lookright.plan import UNBOUNDED, MaskPlan
@@ -56,6 +65,51 @@ def test_packed_attention_is_attention_under_a_block_mask(limit, right, lengths,
     expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True)
     found = attend_packed(query, key, value, borders_of(lengths), right, LayerLimit(*limit), sdpa_group(None, 0.0))
     torch.testing.assert_close(found, expected.transpose(1, 2), rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rights, st.integers(1, 12), st.integers(1, 3), st.sampled_from([1, 2, 4]), st.sampled_from([None, 0.3]))
+def test_plain_products_are_sdpa_and_have_its_gradients(right, length, sequences, key_heads, scaling):
+    """In float64, so that nothing but the method differs."""
+    generator = torch.Generator().manual_seed(length)
+    shapes = [(sequences, 4, length, 8), (sequences, key_heads, length, 8), (sequences, key_heads, length, 8)]
+    tensors = [torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes]
+    causal = right == 0
+    mask = None if right in (0, UNBOUNDED) else band(length, None, right, None, torch.device("cpu"))
+    expected = functional.scaled_dot_product_attention(
+        *tensors, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=True
+    ).transpose(1, 2)
+    found = attend_products(*tensors, mask, causal, scaling)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    direction = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    for one, other in zip(
+        torch.autograd.grad(found, tensors, direction), torch.autograd.grad(expected, tensors, direction), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_plain_products_serve_training_in_bfloat16_on_a_processor_only():
+    query = torch.randn(1, 2, 8, 4, requires_grad=True)
+    assert not takes_products(query, 0.0)
+    assert takes_products(query.bfloat16(), 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert takes_products(query, 0.0)
+        assert not takes_products(query, 0.1)
+        assert not takes_products(query.detach(), 0.0)
+        assert not takes_products(torch.randn(1, 1, 257, 4, requires_grad=True), 0.0)
+        with torch.no_grad():
+            assert not takes_products(query, 0.0)
+
+
+def test_plain_products_round_like_sdpa_in_bfloat16():
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(3, 2, 40, 16, generator=generator).requires_grad_() for _ in range(3)]
+    exact = functional.scaled_dot_product_attention(*tensors, is_causal=True).transpose(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend_products(*tensors, None, True, None)
+        flash = functional.scaled_dot_product_attention(*tensors, is_causal=True).transpose(1, 2)
+    assert found.dtype == torch.bfloat16
+    assert (found - exact).abs().mean() < 2 * (flash - exact).abs().mean()
 
 
 def test_equal_lengths_side_by_side_share_a_call():

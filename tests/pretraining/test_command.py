@@ -79,7 +79,7 @@ def test_json_and_dry_run(corpus: Path, tmp_path: Path, command: Run) -> None:
     assert (found["objective"], found["plan"], done.err) == ("clm", "0", "")
     assert found["held_out_loss"] > 0
     done = command(*flags(corpus, tmp_path / "none"), "--dry-run")
-    assert "learning_rate = 0.002" in done.out
+    assert "learning_rate = 0.005" in done.out
     assert not (tmp_path / "none").exists()
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -147,7 +148,8 @@ def _require_nothing_drawn(module: nn.Module, right: int, length: int) -> None:
         )
 
 
-AttentionInterface.register(BACKENDS["sdpa"], attend_sdpa)
-AttentionInterface.register(BACKENDS["eager"], attend_eager)
+# Attention stays as it is where the rest of a layer is compiled: it reads lengths, and its kernels are fused already.
+AttentionInterface.register(BACKENDS["sdpa"], torch.compiler.disable(attend_sdpa))  # type: ignore[no-untyped-call]
+AttentionInterface.register(BACKENDS["eager"], torch.compiler.disable(attend_eager))  # type: ignore[no-untyped-call]
 AttentionMaskInterface.register(BACKENDS["sdpa"], stacked_mask(boolean=True))
 AttentionMaskInterface.register(BACKENDS["eager"], stacked_mask(boolean=False))

@@ -110,17 +110,23 @@ def _views(
 ) -> Iterator[tuple[tuple[int, int], Tensor, Tensor, Tensor]]:
     """Each group's query, key and value as (sequences, heads, length, width)."""
     sizes = [count * length for count, length in groups]
-    # split rather than slices: its backward is one concatenation
-    parts = [torch.split_with_sizes(tensor[0].transpose(0, 1), sizes) for tensor in (query, key, value)]
+    # split rather than slices, squeeze rather than [0]: their backward passes copy once, or not at all
+    parts = [torch.split_with_sizes(tensor.squeeze(0).transpose(0, 1), sizes) for tensor in (query, key, value)]
     for group, *tensors in zip(groups, *parts, strict=True):
         queries, keys, values = (tensor.unflatten(0, group).transpose(1, 2) for tensor in tensors)
         yield group, queries, keys, values
 
 
+PRODUCTS_UP_TO = 256
+"""Longest sequence for which plain products are taken: their score matrices still fit into the processor's cache."""
+
+
 def sdpa_group(scaling: float | None, dropout: float) -> AttendGroup:
-    """One group through scaled_dot_product_attention."""
+    """One group through scaled_dot_product_attention, or through plain products where these train faster."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+        if takes_products(query, dropout):
+            return attend_products(query, key, value, mask, is_causal, scaling)
         output = functional.scaled_dot_product_attention(
             query,
             key,
@@ -134,6 +140,51 @@ def sdpa_group(scaling: float | None, dropout: float) -> AttendGroup:
         return output.transpose(1, 2)
 
     return attend
+
+
+def takes_products(query: Tensor, dropout: float) -> bool:
+    """Whether a group is trained faster through plain products than through SDPA.
+
+    The backward pass of the flash kernel for CPUs does not use their bfloat16 tiles (torch 2.13): for sequences as long
+    as sentences it takes 2 to 10 times as long as the products (benchmarks/speed/attention.py).
+    """
+    return (
+        query.device.type == "cpu"
+        and _computed_in(query) == torch.bfloat16
+        and query.requires_grad
+        and torch.is_grad_enabled()
+        and query.shape[2] <= PRODUCTS_UP_TO
+        and not dropout
+    )
+
+
+def _computed_in(tensor: Tensor) -> torch.dtype:
+    """The number format of a product with this tensor, autocast considered."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+def attend_products(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, scaling: float | None
+) -> Tensor:
+    """One group as two batched products with a softmax between them; arguments and result as `AttendGroup`."""
+    sequences, heads, length, width = query.shape
+    dtype = _computed_in(query)
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    if key.shape[1] != heads:
+        key, value = (tensor.repeat_interleave(heads // key.shape[1], dim=1) for tensor in (key, value))
+    rows = sequences * heads
+    if is_causal:
+        mask = band(length, None, 0, None, query.device)
+    with torch.autocast(query.device.type, enabled=False):  # softmax computes in float32 inside, and rounds once
+        scaled = (query * (width**-0.5 if scaling is None else scaling)).reshape(rows, length, width)
+        turned = key.reshape(rows, length, width).transpose(1, 2)
+        if mask is None:
+            scores = torch.bmm(scaled, turned)
+        else:
+            scores = torch.baddbmm(additive(mask, dtype).expand(rows, length, length), scaled, turned)
+        output = torch.bmm(torch.softmax(scores, -1), value.reshape(rows, length, value.shape[-1]))
+    return output.view(sequences, heads, length, -1).transpose(1, 2)
 
 
 def eager_group(eager: Callable[..., Any], module: torch.nn.Module, **kwargs: Any) -> AttendGroup:

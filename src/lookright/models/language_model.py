@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,11 @@ def _read(folder: Path, config: PreTrainedConfig, *, trust_remote_code: bool) ->
     return model, info
 
 
+def cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
+    """The SUM of the cross-entropies, in float32, of logits (targets, vocabulary) and ids (targets,)."""
+    return functional.cross_entropy(logits.float(), target, ignore_index=-100, reduction="sum")
+
+
 def summed_loss(
     model: PreTrainedModel,
     forward: Any,
@@ -145,6 +150,7 @@ def summed_loss(
     target: Tensor,
     attention_mask: Tensor | None = None,
     lengths: Sequence[int] | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropies,
 ) -> Tensor:
     """The SUM of the cross-entropies of targets; logits are computed where they are needed only.
 
@@ -156,14 +162,15 @@ def summed_loss(
         target: (targets,), the ids that they are to predict; -100 is not counted.
         attention_mask: (rows, length), 1 for tokens and 0 for padding; none where nothing is padded.
         lengths: sub-words of each packed sequence.
+        loss: `cross_entropies`, or the same as compiled code.
     """
     packed = lengths is not None
     extra = packed_kwargs(model, lengths, input_ids.device) if packed else padded_kwargs(model, attention_mask)  # type: ignore[arg-type]
     if packed and "logits_to_keep" in inspect.signature(type(model).forward).parameters:
-        logits = forward(input_ids=input_ids, use_cache=False, logits_to_keep=source, **extra).logits[0]
+        logits = forward(input_ids=input_ids, use_cache=False, logits_to_keep=source, **extra).logits.squeeze(0)
     else:
         logits = forward(input_ids=input_ids, use_cache=False, **extra).logits.flatten(0, 1)[source]
-    return functional.cross_entropy(logits.float(), target, ignore_index=-100, reduction="sum")
+    return loss(logits, target)
 
 
 def save_base(

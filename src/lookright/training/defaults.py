@@ -106,6 +106,7 @@ def automatic_values(chosen: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         "window": 512 if facts.max_window is None else min(512, facts.max_window),
         "precision": "bfloat16" if facts.device == "cuda" and facts.bfloat16 else "float32",
         "token_budget": 2_048 if facts.device == "cpu" else 16_384,
+        "compile": False,
     }
     return {**defaults, **settled}
 

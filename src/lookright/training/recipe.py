@@ -199,6 +199,7 @@ class Recipe(RecipeForm):
     precision: str | None = shared("precision", auto="bfloat16 on CUDA where the machine has it, else float32")
     backend: str = shared("backend")
     token_budget: int | None = shared("token_budget", auto="2048 on a CPU, 16384 else")
+    compile: bool | None = shared("compile", auto="no")
     gradient_checkpointing: bool = shared("gradient_checkpointing")
     report_to: str = shared("report_to")
 

@@ -16,6 +16,7 @@ from lookright.attention import can_pack
 from lookright.errors import LookRightError, OutputError
 from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.training.checkpoints import MODEL_FILE, STATE_FILE
+from lookright.training.compilation import compiled_layers
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import Collator, TrainingSentences
 from lookright.training.progress import Reporter, RunLog, is_entry
@@ -150,7 +151,10 @@ class Run(ABC):
             if reporter:
                 reporter.start(history[-1]["step"] if history else 0)
             run_log.restart(history)
-            with recomputed_activations(self.backbone, self.recipe.gradient_checkpointing):
+            with (
+                recomputed_activations(self.backbone, self.recipe.gradient_checkpointing),
+                compiled_layers(self.backbone, bool(self.recipe.compile)),
+            ):
                 trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         except BaseException as error:
             if first:

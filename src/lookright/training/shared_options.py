@@ -163,6 +163,12 @@ SHARED: Final[Mapping[str, Mapping[str, Any]]] = {
         "low": 1,
         "metavar": "N",
     },
+    "compile": {
+        "help": "compile the layers first (torch.compile): seconds to a minute of warm-up, then faster",
+        "group": "machine",
+        "kind": "flag",
+        "in_toml": True,
+    },
     "gradient_checkpointing": {
         "help": "compute activations twice instead of keeping them: slower, less memory",
         "group": "machine",

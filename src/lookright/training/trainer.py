@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from lookright.errors import LookRightError, OutputError
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
+from lookright.training.optimizers import make_optimizer
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.progress import Reporter, RunLog
 from lookright.training.recipe import Recipe
 from lookright.training.schedule import Schedule, checkpoint_updates
 
+SHARDED: Final = ("FSDP", "DEEPSPEED")
 LOGGED_LOSSES: Final = 500
 """About how many losses a run logs besides those at its checkpoints."""
 
@@ -198,7 +201,8 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         for index, batch in enumerate(batches):
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss = self.compute_loss(model, self._on_device(batch)) * scale
+                with self._autocast():
+                    loss = self.compute_loss(model, self._on_device(batch)) * scale
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total
@@ -218,20 +222,24 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         """The learning rate and the decay of a weight: decay on matrices only."""
         return self.recipe.learning_rate or 0.0, (self.recipe.weight_decay or 0.0) if parameter.ndim > 1 else 0.0
 
+    def serves_muon(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether Muon serves a weight, and not AdamW."""
+        return False
+
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
-        """AdamW (arXiv 1711.05101), with groups of weights as `group_of` says."""
+        """The optimizer, with groups of weights as `group_of` and `serves_muon` say."""
         if self.optimizer is None:
-            groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+            groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
             for name, parameter in (model or self.model).named_parameters():
                 if parameter.requires_grad:
-                    groups.setdefault(self.group_of(name.removeprefix("module."), parameter), []).append(parameter)
-            self.optimizer = torch.optim.AdamW(
-                [
-                    {"params": parameters, "lr": learning_rate, "weight_decay": decay}
-                    for (learning_rate, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
-                ],
+                    name = name.removeprefix("module.")
+                    key = (self.serves_muon(name, parameter), *self.group_of(name, parameter))
+                    groups.setdefault(key, []).append(parameter)
+            self.optimizer = make_optimizer(
+                groups,
                 betas=self.recipe.adam_betas or (0.9, 0.999),
                 eps=self.recipe.adam_epsilon or 1e-8,
+                device=self.args.device,
             )
         return self.optimizer
 
@@ -248,7 +256,9 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
     ) -> dict[str, float | None]:
         """Score dev, and stop the run when patience is out."""
         assert self.evaluate_dev is not None
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.evaluate_dev().items()}
+        with self._autocast():
+            figures = self.evaluate_dev()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         if out_of_patience(self.state.log_history, self.plan.patience):
@@ -272,6 +282,12 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         odd = next((name for name, tensor in names.items() if not torch.equal(written[name], tensor)), None)
         if odd is not None:
             raise OutputError(f"{folder / MODEL_FILE}: the tensor {odd!r} was not written as it is in memory")
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Computation in bfloat16, where the recipe asks for it and the Trainer does not see to it."""
+        if self.recipe.precision != "bfloat16" or self.args.bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.args.device.type, torch.bfloat16)
 
     def _on_device(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         device = self.args.device
@@ -378,6 +394,11 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self.trainer.writing = False
 
 
+def _sharded() -> bool:
+    """Whether Accelerate was told to cut the weights into shards, whose number format it then has to know."""
+    return any(os.environ.get(f"ACCELERATE_USE_{kind}", "false").lower() in ("true", "1") for kind in SHARDED)
+
+
 def training_arguments(
     recipe: LoopRecipe, plan: RunPlan, folder: Path, *, device: torch.device, resumable: bool
 ) -> TrainingArguments:
@@ -388,7 +409,8 @@ def training_arguments(
         gradient_accumulation_steps=1,  # micro-batches are cut inside an update
         max_steps=plan.n_updates,
         max_grad_norm=recipe.max_grad_norm or 0.0,
-        bf16=recipe.precision == "bfloat16",
+        # Elsewhere `UpdateTrainer` sees to it: Accelerate would also turn all outputs, logits too, into float32.
+        bf16=recipe.precision == "bfloat16" and _sharded(),
         use_cpu=device.type == "cpu",
         seed=recipe.seed,
         # When to log, evaluate and save is said by `RunCallback`; which one is best, by `best_update`.

@@ -14,8 +14,10 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from lookright.attention import can_pack
 from lookright.attention.architecture import bare_decoder
 from lookright.encoding import token_budget
-from lookright.models.language_model import summed_loss
+from lookright.models.language_model import cross_entropies, summed_loss
+from lookright.training.compilation import compiled_function
 from lookright.training.examples import At
+from lookright.training.optimizers import hidden_matrices
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.pretraining.sequences import HELD_OUT_EPOCH, SequenceCollator, Sequences
 from lookright.training.progress import Reporter
@@ -76,6 +78,8 @@ class LanguageModelTrainer(UpdateTrainer):
     def __init__(self, *args: Any, clock: Clock, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.clock = clock
+        muon = isinstance(self.recipe, PretrainRecipe) and self.recipe.optimizer == "muon"
+        self.of_muon = hidden_matrices(self.model) if muon else set()
         self.add_callback(_ClockCallback(clock))
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,7 +102,12 @@ class LanguageModelTrainer(UpdateTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The SUM of the cross-entropies of the targets of a micro-batch."""
-        return summed_loss(self.model, model, **inputs)
+        loss = compiled_function(cross_entropies) if self.recipe.compile else cross_entropies
+        return summed_loss(self.model, model, **inputs, loss=loss)
+
+    def serves_muon(self, name: str, parameter: nn.Parameter) -> bool:
+        """Muon serves the matrices of the layers, where the recipe asks for it."""
+        return name in self.of_muon
 
     def group_of(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:
         """As for all models; no decay where all but one row of the embeddings is frozen."""

@@ -18,6 +18,7 @@ from lookright.models.base import build_settings_window, default_plan, load_toke
 from lookright.models.fresh import train_tokenizer
 from lookright.models.language_model import LanguageModel, load_language_model, new_language_model
 from lookright.plan import MaskPlan
+from lookright.training.compilation import why_not_compiled
 from lookright.training.pretraining.cache import made_once
 from lookright.training.pretraining.corpus import file_hash, sample
 from lookright.training.pretraining.mask_token import Mask, train_row
@@ -108,15 +109,30 @@ def language_model(recipe: PretrainRecipe, files: Sequence[Path], cache: Path) -
     return new_language_model(tokenizer, **shape, length=recipe.length or LONGEST, seed=recipe.seed)
 
 
-def facts_of(found: LanguageModel, device: torch.device) -> PretrainFacts:
-    """What the automatic values depend on."""
+LONG_RUN = 2_000_000
+"""Sub-words from which on a run gains more from compiled layers than making them takes."""
+
+
+def facts_of(found: LanguageModel, device: torch.device, n_tokens: float) -> PretrainFacts:
+    """What the automatic values depend on, for a model and the sub-words of all updates."""
     return PretrainFacts(
         n_parameters=sum(p.numel() for p in found.model.parameters()),
         fresh=found.source is None,
         takes=None if found.source is None else build_settings_window(found.model.config, LONGEST),
         device=device.type,
         bfloat16=fast_bfloat16(device),
+        compiles=device.type == "cpu" and n_tokens >= LONG_RUN and why_not_compiled(device.type) is None,
     )
+
+
+def check_compiler(recipe: PretrainRecipe, device: torch.device) -> None:
+    """Refuse to compile where the machine cannot.
+
+    Raises:
+        RecipeError: with what the compiler said.
+    """
+    if recipe.compile and (reason := why_not_compiled(device.type)) is not None:
+        raise RecipeError(f"compile is asked for, but this machine cannot compile for {device.type}: {reason}")
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -29,6 +29,7 @@ from lookright.training.pretraining.mask_token import Mask, mask_for
 from lookright.training.pretraining.objectives import Objective
 from lookright.training.pretraining.plots import draw_losses
 from lookright.training.pretraining.prepare import (
+    check_compiler,
     check_length,
     facts_of,
     language_model,
@@ -36,7 +37,7 @@ from lookright.training.pretraining.prepare import (
     plan_for,
     prepare_weights,
 )
-from lookright.training.pretraining.recipe import PretrainRecipe
+from lookright.training.pretraining.recipe import BATCH_TOKENS, PretrainRecipe
 from lookright.training.pretraining.sequences import Sequences
 from lookright.training.pretraining.tokens import TokenisedCorpus, tokenise, tokenizer_hash
 from lookright.training.run_folder import RunFolder
@@ -176,7 +177,11 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     mask = None
     if recipe.objective != "clm":
         mask = mask_for(model, tokenizer, recipe.objective, recipe.mask_token)
-    resolved = recipe.resolved(facts_of(found, device)).replace(plan=str(plan))
+    check_compiler(recipe, device)
+    n_tokens = recipe.epochs * len(corpus.train)
+    if recipe.updates is not None:
+        n_tokens = recipe.updates * (recipe.batch_tokens or BATCH_TOKENS)
+    resolved = recipe.resolved(facts_of(found, device, n_tokens)).replace(plan=str(plan))
     install_plan(bare_decoder(model), plan, recipe.backend)
     prepare_weights(model, resolved, mask)
     encoder = SubwordEncoder(tokenizer)

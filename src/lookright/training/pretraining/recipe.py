@@ -25,6 +25,8 @@ GROUPS: Final = {
     "optimisation": "How they are trained",
     "machine": "Where it runs",
 }
+BATCH_TOKENS: Final = 16_384
+"""Sub-words per update where nothing else is asked for."""
 SHAPE: Final = ("layers", "hidden", "heads", "kv_heads", "intermediate", "tied")
 """Options that describe a new model, and that a base has already."""
 
@@ -39,6 +41,7 @@ class PretrainFacts:
         takes: the most sub-words that a base takes at once; None without a bound.
         device: the kind of device in use: cpu, cuda or mps.
         bfloat16: whether it computes bfloat16 fast.
+        compiles: whether the run is long enough for compiled layers, and the machine can compile.
     """
 
     n_parameters: int
@@ -46,6 +49,7 @@ class PretrainFacts:
     takes: int | None = None
     device: str = "cpu"
     bfloat16: bool = False
+    compiles: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,6 +200,13 @@ class PretrainRecipe(RecipeForm):
         "sub-words per update, on average and over all processes", "optimisation", "int", auto="16384", low=1,
         metavar="N",
     )  # fmt: skip
+    optimizer: str | None = option(
+        "adamw, or muon for the matrices of the layers and adamw for the rest",
+        "optimisation",
+        "choice",
+        auto="muon for a new model, else adamw",
+        choices=("adamw", "muon"),
+    )
     learning_rate: float | None = shared("learning_rate")
     schedule: str | None = shared("schedule", auto="cosine")
     warmup_ratio: float | None = shared("warmup_ratio", auto="0.02")
@@ -209,6 +220,7 @@ class PretrainRecipe(RecipeForm):
     precision: str | None = shared("precision", auto="bfloat16 where the machine computes it fast, else float32")
     backend: str = shared("backend")
     token_budget: int | None = shared("token_budget", auto="4096 on a CPU, 32768 else")
+    compile: bool | None = shared("compile", auto="yes for a long run on a CPU that has a C++ compiler")
     gradient_checkpointing: bool = shared("gradient_checkpointing")
     report_to: str = shared("report_to")
 
@@ -230,6 +242,8 @@ class PretrainRecipe(RecipeForm):
         given = adapters_given(self)
         if self.base is None and (self.method == "lora" or given):
             raise RecipeError("adapters are for a base that is trained already: give one with base, or drop the lora")
+        if self.optimizer == "muon" and (self.method == "lora" or given):
+            raise RecipeError("muon trains whole matrices, and adapters are none; take adamw with them")
 
     def masks_given(self) -> list[str]:
         """The options of masking that are given."""
@@ -274,11 +288,13 @@ class PretrainRecipe(RecipeForm):
         adapters = any(getattr(self, name) is not None for name in self.options() if name.startswith("lora_"))
         method = self.method or ("full" if small and not adapters else "lora")
         rank = self.lora_r or 16
+        optimizer = self.optimizer or ("muon" if method == "full" and facts.fresh else "adamw")
         values: dict[str, Any] = {
             "method": method,
             "length": 512 if facts.takes is None else min(512, facts.takes),
-            "batch_tokens": 16_384,
-            "learning_rate": _learning_rate(method, facts),
+            "batch_tokens": BATCH_TOKENS,
+            "optimizer": optimizer,
+            "learning_rate": _learning_rate(method, optimizer, facts),
             "schedule": "cosine",
             "warmup_ratio": 0.02,
             "weight_decay": 0.1,
@@ -287,6 +303,7 @@ class PretrainRecipe(RecipeForm):
             "adam_epsilon": 1e-8,
             "precision": "bfloat16" if facts.bfloat16 else "float32",
             "token_budget": 4_096 if facts.device == "cpu" else 32_768,
+            "compile": facts.compiles,
         }
         if facts.fresh:
             values |= self.shape()
@@ -299,12 +316,14 @@ class PretrainRecipe(RecipeForm):
         )
 
 
-def _learning_rate(method: str, facts: PretrainFacts) -> float:
+def _learning_rate(method: str, optimizer: str, facts: PretrainFacts) -> float:
     if method == "lora":
         return 2e-4
     if not facts.fresh:
         return 2e-4 if facts.n_parameters < SMALL_MODEL else 2e-5
-    return 2e-3 if facts.n_parameters < 20_000_000 else 6e-4
+    if facts.n_parameters < 20_000_000:
+        return 5e-3 if optimizer == "muon" else 2e-3
+    return 1e-3 if optimizer == "muon" else 6e-4
 
 
 def _near(hidden: int, heads: int) -> int:

@@ -1,0 +1,66 @@
+"""The layers of a decoder as compiled code: torch.compile on everything in a layer but its attention.
+
+Each layer is compiled for any number of sub-words at once, so that batches of different lengths share the code. The
+attention function is left as it is, see `lookright.attention.kernels`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lookright.attention.architecture import decoder_layers
+
+log = logging.getLogger("lookright")
+
+
+@functools.cache
+def why_not_compiled(device_type: str) -> str | None:
+    """Why this machine cannot compile for a kind of device; None where it can. The first call takes seconds.
+
+    Asking torch for its parts does not tell: a compiler may be there without the headers of Python. So something small
+    is compiled and run.
+    """
+
+    def small(tensor: Tensor) -> Tensor:
+        return tensor.float().sin() + 1
+
+    try:
+        torch.compile(small, dynamic=True)(torch.ones(64, device=device_type))
+    except Exception as error:  # whatever the compiler, its driver or its caches raise
+        return str(error).strip().splitlines()[0][:200] or type(error).__name__
+    return None
+
+
+@contextlib.contextmanager
+def compiled_layers(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Within: the decoder layers of a model run as compiled code, made at their first use.
+
+    Args:
+        model: a decoder with a plan, or what wraps one.
+        wanted: False changes nothing.
+    """
+    if not wanted:
+        yield
+        return
+    layers = list(decoder_layers(model))
+    for layer in layers:
+        layer.compile(dynamic=True)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._compiled_call_impl = None
+
+
+@functools.cache
+def compiled_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function as compiled code for any shapes."""
+    compiled: Callable[..., Any] = torch.compile(function, dynamic=True)
+    return compiled

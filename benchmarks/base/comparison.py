@@ -1,0 +1,270 @@
+"""Statistics over seeds and sentences: intervals, paired tests, Holm's correction, and the paper's own test.
+
+Two sources of chance are kept apart. *Sentences*: would these very models rank alike on other test sentences?
+Approximate randomization over sentences, the answers of all seeds to a sentence changing places together. *Sentences
+and seeds*: would the recipe rank alike with other seeds, too? A bootstrap that draws sentences and seeds, both systems
+getting the same draws. The seeds' part is scaled by sqrt(S / (S - 1)), since S drawn out of S vary too little by just
+that factor (Rao and Wu 1988, "Resampling Inference with Complex Survey Data"). It is rough for three seeds, and with
+one seed there is no seeds' part. Neither covers the pretraining, of which there is one run.
+
+Figures are from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from benchmarks.base.rows import Counts
+from numpy.typing import NDArray
+
+from lookright.errors import DataError
+from lookright.metrics import Scores, approximate_randomization
+from lookright.tags import Scheme
+
+FloatArray = NDArray[np.float64]
+LEVEL: Final = 0.95
+SAMPLES: Final = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a finished run says.
+
+    Attributes:
+        dev, test: the figures.
+        counts: (n_sentences, 3) gold, predicted and correct of the test sentences.
+        drawn: (samples,) the test figure on resampled sentences; the same samples for all runs of a set.
+    """
+
+    dev: float
+    test: float
+    counts: Counts
+    drawn: FloatArray
+
+
+Runs = Mapping[int, Run]
+"""The runs of one system on one set, by seed."""
+
+
+def resampled(counts: Sequence[Counts], *, samples: int = SAMPLES, seed: int = 0) -> FloatArray:
+    """The figures of runs on resampled test sentences, the same samples for all.
+
+    Args:
+        counts: of each run, (n_sentences, 3).
+
+    Returns:
+        (runs, samples): F1, or the accuracy of plain tags.
+
+    Raises:
+        DataError: runs over different gold.
+    """
+    gold = counts[0][:, 0]
+    if not all(len(other) == len(gold) and np.array_equal(other[:, 0], gold) for other in counts):
+        raise DataError("runs on different test sentences cannot be compared: the gold spans of a sentence differ")
+    n_sentences = len(gold)
+    stacked = np.stack(counts, axis=1).reshape(n_sentences, -1).astype(np.float64)
+    generator = np.random.default_rng(seed)
+    block = max(1, 4_000_000 // n_sentences)  # bounds the memory: about 32 MB of draws
+    parts = []
+    for at in range(0, samples, block):
+        draws = generator.multinomial(n_sentences, np.full(n_sentences, 1 / n_sentences), size=min(block, samples - at))
+        parts.append(_figure((draws.astype(np.float64) @ stacked).reshape(len(draws), len(counts), 3)))
+    return np.concatenate(parts).T
+
+
+def _figure(sums: FloatArray) -> FloatArray:
+    """F1 of (..., 3) gold, predicted and correct."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(2 * sums[..., 2] / (sums[..., 0] + sums[..., 1]), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The test figures of a system on a set: mean, standard deviation over seeds (None for one), interval of the mean.
+
+    The interval is over sentences and seeds.
+    """
+
+    seeds: tuple[int, ...]
+    dev: float
+    mean: float
+    sd: float | None
+    low: float
+    high: float
+
+
+def summarise(runs: Runs) -> Summary:
+    """Summarise the runs of a system on a set."""
+    seeds = tuple(sorted(runs))
+    tests = np.array([runs[seed].test for seed in seeds])
+    drawn = _draw_means(np.stack([runs[seed].drawn for seed in seeds]))
+    low, high = _percentiles(drawn)
+    sd = float(tests.std(ddof=1)) if len(seeds) > 1 else None
+    dev = float(np.mean([runs[seed].dev for seed in seeds]))
+    return Summary(seeds, dev, float(tests.mean()), sd, low, high)
+
+
+def _draw_means(figures: FloatArray, *, seed: int = 1) -> FloatArray:
+    """Means over drawn seeds, (samples,), of figures (seeds, samples) on drawn sentences."""
+    n_seeds, samples = figures.shape
+    mean: FloatArray = figures.mean(axis=0)
+    if n_seeds == 1:
+        return mean
+    shares = np.random.default_rng(seed).multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=samples) / n_seeds
+    moved = (shares * figures.T).sum(axis=1) - mean
+    return np.asarray(mean + np.sqrt(n_seeds / (n_seeds - 1)) * moved)
+
+
+def _percentiles(values: FloatArray) -> tuple[float, float]:
+    low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two systems on a set, over the seeds that both have.
+
+    Attributes:
+        seeds: those seeds.
+        difference: mean of the first minus mean of the second.
+        low, high: its interval, over sentences and seeds.
+        p_sentences: two-sided, approximate randomization over sentences, all seeds together.
+        p_both: two-sided, bootstrap over sentences and seeds.
+    """
+
+    seeds: tuple[int, ...]
+    difference: float
+    low: float
+    high: float
+    p_sentences: float
+    p_both: float
+
+
+def compare(first: Runs, second: Runs, *, samples: int = SAMPLES) -> Difference:
+    """Compare two systems on a set.
+
+    Raises:
+        DataError: they have no seed in common.
+    """
+    seeds = tuple(sorted(first.keys() & second.keys()))
+    if not seeds:
+        raise DataError("the two systems have no seed in common")
+    difference = float(np.mean([first[seed].test - second[seed].test for seed in seeds]))
+    drawn = _draw_means(np.stack([first[seed].drawn - second[seed].drawn for seed in seeds]))
+    # Shifted to the mean of the null hypothesis (Berg-Kirkpatrick, Burkett and Klein 2012, section 2), as in
+    # lookright.metrics.paired_bootstrap.
+    extreme = int((np.abs(drawn - difference) >= abs(difference) - 1e-12).sum())
+    randomized = approximate_randomization(_pooled(first, seeds), _pooled(second, seeds), samples=samples)
+    low, high = _percentiles(drawn)
+    return Difference(seeds, difference, low, high, randomized.p_value, (extreme + 1) / (len(drawn) + 1))
+
+
+def _pooled(runs: Runs, seeds: Sequence[int]) -> Scores:
+    """Scores whose counts of each sentence are summed over seeds."""
+    counts = np.sum([runs[seed].counts for seed in seeds], axis=0)
+    figure = float(_figure(counts.sum(axis=0)))
+    return Scores(
+        convention="pooled over seeds", scheme=Scheme.IOB2, precision=None, recall=None, f1=figure, macro_f1=None,
+        per_type={}, accuracy=None, n_sentences=len(counts), n_words=0, per_sentence=counts,
+    )  # fmt: skip
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm 1979): each may be held against the level of a single test."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+# ------------------------------------------------------------------------------------------------- choosing among plans
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The plan that dev chose.
+
+    Attributes:
+        plan: with the highest mean on dev; of equals the one with fewer open groups.
+        seeds: those that every plan has: the mean is over them.
+        n_plans: how many it was chosen from.
+    """
+
+    plan: str
+    seeds: tuple[int, ...]
+    n_plans: int
+
+
+def choose_plan(by_plan: Mapping[str, Runs]) -> Choice | None:
+    """Choose a plan by dev alone; None where the plans have no seed in common."""
+    seeds = tuple(sorted(set.intersection(*(set(runs) for runs in by_plan.values())))) if by_plan else ()
+    if not seeds:
+        return None
+    means = {plan: float(np.mean([runs[seed].dev for seed in seeds])) for plan, runs in by_plan.items()}
+    best = min(means, key=lambda plan: (-means[plan], plan.count("1"), plan))
+    return Choice(best, seeds, len(by_plan))
+
+
+# ---------------------------------------------------------------------------------------------------- the paper's test
+
+
+@dataclass(frozen=True)
+class PaperTest:
+    """The paper's test on one set.
+
+    Attributes:
+        seeds: over which each plan's figure is averaged.
+        gain: mean over the pairs of the plan with more open groups near the output minus the other.
+        statistic, p_value: of the one-sided paired t-test that the gain is above 0.
+    """
+
+    seeds: tuple[int, ...]
+    gain: float
+    statistic: float
+    p_value: float
+
+
+def opened_further(groups: int = 4) -> list[tuple[str, str]]:
+    """The pairs of the paper: a plan, and the same plan with one or more groups opened above its highest open one.
+
+    Dukić and Šnajder 2024, in their notebook of significance tests: 17 pairs for four groups. Pairs share plans, so
+    they are not independent, and the test that takes them to be is too sure.
+    """
+    plans = ["".join(digits) for digits in itertools.product("01", repeat=groups)]
+    pairs = []
+    for plan in plans:
+        top = plan.rfind("1") + 1
+        if 0 < top < groups:
+            pairs += [(plan, other) for other in plans if other[:top] == plan[:top] and "1" in other[top:]]
+    return pairs
+
+
+def paper_test(by_plan: Mapping[str, Runs], split: str) -> PaperTest | None:
+    """The paper's test: does opening further groups towards the output raise the mean over seeds?
+
+    A one-sided paired t-test over `opened_further()`; the paper rejects "it does not" at p < 0.01.
+
+    Args:
+        by_plan: the runs of all sixteen plans; None is returned without all of them, on a seed at least.
+        split: `dev` or `test`.
+    """
+    from scipy.stats import ttest_rel
+
+    pairs = opened_further()
+    if not {plan for pair in pairs for plan in pair} <= by_plan.keys():
+        return None
+    seeds = tuple(sorted(set.intersection(*(set(runs) for runs in by_plan.values()))))
+    if not seeds:
+        return None
+    means = {plan: np.mean([getattr(runs[seed], split) for seed in seeds]) for plan, runs in by_plan.items()}
+    before, after = (np.array([means[pair[side]] for pair in pairs]) for side in (0, 1))
+    result = ttest_rel(before, after, alternative="less")
+    # The statistic's sign is turned, so that it is above 0 where opening helps.
+    return PaperTest(seeds, float((after - before).mean()), float(-result.statistic), float(result.pvalue))

@@ -69,7 +69,7 @@ class SetResult:
         by_plan: each of the decoder's plans.
         own_plan: of each variant that carries one.
         comparisons: in the order of the table.
-        paper: the paper's test on dev and on test; None without all sixteen plans.
+        paper: the paper's test on dev and on test; None while plans are missing.
     """
 
     name: str
@@ -138,7 +138,7 @@ def _result(name: str, rows: Mapping[Cell, Row], counts: Mapping[str, Counts], s
         systems[BEST] = {seed: by_plan[choice.plan][seed] for seed in choice.seeds}
     systems |= {variant: runs[variant, plan] for variant, plan in sorted(own_plan.items()) if variant != ENCODER}
     comparisons = _comparisons(systems, by_plan, own_plan, choice, samples)
-    tests = {split: paper_test(by_plan, split) for split in ("dev", "test")}
+    tests = {split: paper_test(by_plan, split, samples=samples) for split in ("dev", "test")}
     return SetResult(
         name=name,
         convention=next(iter(rows.values()))["convention"],
@@ -204,10 +204,12 @@ def _about(rows: Mapping[Cell, Row]) -> str:
     settings = next(iter(rows.values()))["settings"]
     conventions = sorted({row["convention"] for row in rows.values()})
     bases = {cell.variant: row["base"][:12] for cell, row in sorted(rows.items())}
+    devices = sorted({row["device"] for row in rows.values()})
     return (
         f"{len(rows)} runs; {', '.join(conventions)}, x 100, on test, at the checkpoint that dev chose. "
         f"{settings['updates']} updates of {settings['batch_size']} sentences, learning rate "
-        f"{settings['learning_rate']:g}, sub-word {settings['subword']}, {settings['precision']}.\n"
+        f"{settings['learning_rate']:g}, sub-word {settings['subword']}, {settings['precision']}, on "
+        f"{' and '.join(devices)}.\n"
         f"Weights: {', '.join(f'{name} {base}' for name, base in bases.items())}. One pretraining run of each: no "
         "interval here covers the chance in pretraining.\n"
         "Intervals (95 %): bootstrap over sentences and seeds. p (sentences): approximate randomization over "
@@ -276,14 +278,14 @@ def _tests(result: SetResult) -> list[list[str]]:
 
 def _paper_note(paper: Mapping[str, PaperTest]) -> str:
     parts = [
-        f"{split}: mean gain {100 * test.gain:+.2f}, t = {test.statistic:.2f}, p {_p_sign(test.p_value)}, "
-        + ("rejected" if test.p_value < 0.01 else "not rejected")
+        f"{split}: mean gain {100 * test.gain:+.2f}, t = {test.statistic:.2f}, p {_p_sign(test.p_value)} "
+        f"({'rejected' if test.p_value < 0.01 else 'not rejected'}), by permutation p {_p_sign(test.p_permuted)}"
         for split, test in paper.items()
     ]
     return (
         "The paper's test (one-sided paired t-test of means over seeds over 17 pairs of plans; H0: opening further "
-        f"groups towards the output does not help; level 0.01): {'; '.join(parts)}. "
-        "Pairs share plans, so it is too sure."
+        f"groups towards the output does not help; level 0.01): {'; '.join(parts)}. Its pairs share plans: where plans "
+        "do not differ at all, it rejects in 7.7 % of the cases instead of 1 %, which the permutation of plans mends."
     )
 
 
@@ -335,7 +337,9 @@ def keep(found: Sequence[SetResult]) -> None:
             record("base", f"{name}: p", round(p_value, 4), unit_p, seeds=seeds)
         for split, test in (result.paper or {}).items():
             name = f"{result.name}: the paper's test of opening further groups towards the output, {split}"
-            record("base", name, round(test.p_value, 4), "p, one-sided, 17 pairs of plans", seeds=test.seeds)
+            record("base", name, round(test.p_value, 4), "p, one-sided t-test, 17 pairs of plans", seeds=test.seeds)
+            unit_p = "p, one-sided, the same statistic under permutation of the plans"
+            record("base", f"{name}, permuted", round(test.p_permuted, 4), unit_p, seeds=test.seeds)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,53 @@
+"""Made-up rows of a study whose answer is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from benchmarks.base.cells import Cell, Settings
+from benchmarks.base.rows import FORMAT, Counts
+
+N_SENTENCES = 600
+
+
+def gold(n: int = N_SENTENCES, seed: int = 0) -> np.ndarray:
+    """Spans of each sentence of a made-up test set."""
+    return np.random.default_rng(seed).poisson(1.5, size=n)
+
+
+def counts_of(quality: float, seed: int, spans: np.ndarray | None = None) -> Counts:
+    """Counts (n_sentences, 3) of a system that finds a span with this chance, and makes as many errors as it misses."""
+    spans = gold() if spans is None else spans
+    correct = np.random.default_rng(1000 + seed).binomial(spans, quality)
+    return np.stack([spans, spans, correct], axis=1)
+
+
+def figure(counts: Counts) -> float:
+    """F1 of counts."""
+    total = counts.sum(axis=0)
+    return float(2 * total[2] / (total[0] + total[1]))
+
+
+def row_of(cell: Cell, counts: Counts, *, dev: float | None = None, **changes: Any) -> dict[str, Any]:
+    """The row of a run that is done."""
+    test = figure(counts)
+    return {
+        "format": FORMAT,
+        "status": "done",
+        "run": f"{cell.name}#{changes.get('machine', '')}",
+        "variant": cell.variant,
+        "plan": cell.plan,
+        "set": cell.set,
+        "seed": cell.seed,
+        "base": f"weights of {cell.variant}",
+        "settings": Settings().to_dict(),
+        "dev": test if dev is None else dev,
+        "test": test,
+        "convention": "strict span F1, IOB2, micro",
+        "data": {"test": f"test of {cell.set}"},
+        "recipe": {"seed": cell.seed, "plan": cell.plan, "dropout": 0.1},
+        "device": "cpu",
+        "seconds": 60.0,
+        **changes,
+    }

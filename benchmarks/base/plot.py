@@ -22,6 +22,7 @@ def draw(found: Sequence[SetResult], path: Path) -> None:
     columns = 1 if len(found) == 1 else 2
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(7 * columns, 3.9 * rows + 0.7), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.1)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, result in zip(panels, found, strict=False):
         _panel(axes, result)
@@ -32,8 +33,8 @@ def draw(found: Sequence[SetResult], path: Path) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=3 if columns > 1 else 2, frameon=False,
-        fontsize=10,
+        handles.values(), handles.keys(), loc="outside upper center", ncols=2 * columns, frameon=False, fontsize=10,
+        title="bars and band: 95 % intervals of the mean, over sentences and seeds", title_fontsize=10,
     )  # fmt: skip
     figure.savefig(path, dpi=150, facecolor="white")
 

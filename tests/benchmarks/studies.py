@@ -1,12 +1,15 @@
-"""Made-up rows of a study whose answer is known."""
+"""Made-up rows of a study whose answer is known, and a base that carries its plan."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks.base.cells import Cell, Settings
 from benchmarks.base.rows import FORMAT, Counts
+
+import toys
 
 N_SENTENCES = 600
 
@@ -51,3 +54,13 @@ def row_of(cell: Cell, counts: Counts, *, dev: float | None = None, **changes: A
         "seconds": 60.0,
         **changes,
     }
+
+
+def carrying(folder: Path, right_contexts: list[int]) -> Path:
+    """A base that carries a plan."""
+    from lookright.attention import PLAN_KEY
+    from lookright.models.language_model import load_language_model, save_base
+
+    loaded: Any = load_language_model(toys.llama_folder(folder.with_name("plain"), head=True))
+    setattr(loaded.model.config, PLAN_KEY, right_contexts)
+    return save_base(folder, loaded.model, loaded.tokenizer, carry=True, extra_files={})

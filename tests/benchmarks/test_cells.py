@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from benchmarks.base.cells import PLANS, Cell, Variant, make_cells, plan_name
+from studies import carrying
 
-import toys
 from lookright.errors import RecipeError
 
 OWN = {"decoder": None, "encoder": "1111", "mntp-0011": "0011"}
@@ -55,20 +54,10 @@ def test_a_plan_of_another_form_keeps_its_own_name() -> None:
     assert plan_name([0, 2, 0, -1]) == "0,2,0,*"
 
 
-def carrying(folder: Path, right_contexts: list[int], tmp_path: Path) -> Path:
-    """A base that carries a plan."""
-    from lookright.attention import PLAN_KEY
-    from lookright.models.language_model import load_language_model, save_base
-
-    loaded: Any = load_language_model(toys.llama_folder(tmp_path / "plain", head=True))
-    setattr(loaded.model.config, PLAN_KEY, right_contexts)
-    return save_base(folder, loaded.model, loaded.tokenizer, carry=True, extra_files={})
-
-
 def test_variants_are_read_with_the_plan_that_they_carry(tmp_path: Path, tiny_llama: Path) -> None:
     plain = Variant.parse(f"decoder={tiny_llama}")
     assert (plain.name, plain.own_plan) == ("decoder", None)
-    folder = carrying(tmp_path / "adapted", [0, 0, -1, -1], tmp_path)
+    folder = carrying(tmp_path / "adapted", [0, 0, -1, -1])
     assert Variant.parse(f"mntp-0011={folder}").own_plan == "0011"
     assert Variant.parse(f"anything={folder}").base != plain.base
     with pytest.raises(RecipeError, match=r"carries the plan 0011; expected a base adapted under 1111"):

@@ -15,9 +15,10 @@ from benchmarks.base.cells import PLANS, Cell, Settings
 from benchmarks.base.grid import run_grid
 from benchmarks.base.rows import Book, Counts, Row, read_counts, read_rows
 from benchmarks.base.run import Job, fine_tune
-from studies import counts_of, figure, row_of
+from studies import carrying, counts_of, figure, row_of
 
 import toys
+from lookright.errors import RecipeError
 
 
 def jobs_of(*sets: str, seeds: int = 1, folder: Path = Path()) -> list[Job]:
@@ -159,6 +160,16 @@ def test_a_run_trains_just_so_many_updates_and_its_counts_give_its_figure(tmp_pa
     assert not {"base", "train", "out"} & row["recipe"].keys()
     again, _ = fine_tune(job)
     assert (again["dev"], again["test"], again["evals"]) == (row["dev"], row["test"], row["evals"])
+
+
+def test_a_base_that_carries_its_plan_is_run_under_it(tmp_path: Path) -> None:
+    folder = carrying(tmp_path / "adapted", [0, -1, -1, 0])
+    settings = Settings(updates=2, batch_size=8, evals=1, precision="float32")
+    data = sets_of(tmp_path / "data")
+    row, _ = fine_tune(Job(Cell("mntp-0110", "0110", "toy", 0), folder, "weights", True, data, "cpu", settings))
+    assert row["recipe"]["plan"] == "0110"
+    with pytest.raises(RecipeError, match="loaded with the plan 0110, expected 1111"):
+        fine_tune(Job(Cell("encoder", "1111", "toy", 0), folder, "weights", True, data, "cpu", settings))
 
 
 def test_the_command_lists_and_refuses(

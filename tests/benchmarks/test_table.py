@@ -57,7 +57,7 @@ def test_the_comparisons_tell_what_was_put_in(found: list[table.SetResult]) -> N
         same = by_names["mntp-0011", "decoder 0011"]
         assert min(same.holm_sentences, same.holm_both) > 0.2
         assert all(item.holm_sentences >= item.difference.p_sentences for item in result.comparisons)
-        assert len(by_names) == 8
+        assert len(by_names) == 7
         assert result.paper is not None
 
 
@@ -119,4 +119,4 @@ def test_the_command_writes_what_is_asked_for(
     assert (tmp_path / "t.md").read_text().count("| system |") == 3
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     recorded = (tmp_path / "results" / "base.jsonl").read_text()
-    assert recorded.count("\n") == 2 * (5 + 2 * 8 + 4)
+    assert recorded.count("\n") == 2 * (5 + 2 * 7 + 4)

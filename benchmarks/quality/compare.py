@@ -84,6 +84,10 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         if args.base is None:
             parser.error("ours needs --base; or leave it out: --systems crf spacy")
         ours.check_base(args.base)
+        try:
+            budget_of(args)
+        except ValueError as error:
+            parser.error(str(error))
     if args.record and (args.limit or any(text.startswith("/") for text in sys.argv[1:])):
         parser.error(
             "--record keeps figures of whole sets, and the command line: leave --limit out, and give no absolute path "
@@ -155,8 +159,8 @@ def record_all(by_set: dict[str, list[report.Result]]) -> None:
             system, seeds = report.NAMES[one.system], [row["seed"] for row in one.rows]
             if one.system == "ours":
                 settings = one.rows[0]["settings"]
-                system += f" on base {settings['base'][:8]}"
-                system += "" if settings["minutes"] is None else f", {settings['minutes']:g} minutes"
+                budget = ours.Budget(settings["epochs"], settings["minutes"])
+                system += f" on base {settings['base'][:8]}, {budget}"
             goal = round(best, 2) if best is not None and one.system == "ours" else None
             unit = f"100 x {one.unit}, test, mean over seeds"
             record("quality", f"{name}: {system}", round(one.mean, 2), unit, goal=goal, seeds=seeds)

@@ -51,9 +51,7 @@ def draw(by_set: Mapping[str, Sequence[Result]], systems: Sequence[str], file: P
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=len(systems), loc="lower left", bbox_to_anchor=(0, 1))
-    figure.text(
-        0.995, 0.985, "means over seeds; bars: 95 % interval over test sentences", ha="right", va="top", fontsize=7
-    )
+    axes.set_xlabel("means over seeds, with the 95 % interval over test sentences", fontsize=7)
     figure.savefig(file, dpi=150)
     plt.close(figure)
 

@@ -145,7 +145,7 @@ def table(by_set: Mapping[str, Sequence[Result]], systems: Sequence[str]) -> lis
     rows = [head]
     for name, results in by_set.items():
         of = {one.system: one for one in results}
-        held_out = "*" if any(one.rows[0]["dev_is_held_out"] for one in results) else ""
+        held_out = "†" if any(one.rows[0]["dev_is_held_out"] for one in results) else ""
         times = " / ".join(f"{of[system].train_seconds:.0f}" if system in of else "-" for system in systems)
         cells = [_cell(of.get(system)) for system in systems]
         rows.append([name + held_out, *cells, _difference_cell(difference(results)), times])
@@ -161,7 +161,7 @@ def plain_text(rows: Sequence[Sequence[str]]) -> str:
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table for the docs."""
-    lines = ["| " + " | ".join(cell.replace("*", "\\*") for cell in row) + " |" for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
@@ -179,12 +179,16 @@ def notes(by_set: Mapping[str, Sequence[Result]]) -> list[str]:
     lines = [
         "100 x " + "; ".join([most, *figures]) + "; test, full gold. Mean over seeds, ± their standard deviation, in "
         "brackets the 95 % bootstrap interval over test sentences.",
-        f"Seeds: {_seeds(results)}. The difference is to the better peer, with its paired bootstrap interval and the p "
-        f"of approximate randomization ({SAMPLES:,} samples each, for each set alone).",
+        f"Seeds: {_seeds(results)}.",
         f"Training (wall-clock, the mean over seeds, with the evaluations on dev) on: {', '.join(_machines(results))}.",
     ]
+    if len({one.system for one in results}) > 1 and any(one.system == "ours" for one in results):
+        lines.append(
+            "The difference is to the better peer on test, with its paired bootstrap interval and the p of approximate "
+            f"randomization ({SAMPLES:,} samples each, for each set alone; the seeds of a system are taken together)."
+        )
     if any(one.rows[0]["dev_is_held_out"] for one in results):
-        lines.append("* no dev file: a tenth of train, by content, is held out as dev, and no system trains on it.")
+        lines.append("† no dev file: a tenth of train, by content, is held out as dev, and no system trains on it.")
     lines += _about_ours(by_set)
     versions = {f"{NAMES[one.system]} {one.rows[0]['settings']['version']}" for one in results}
     return [*lines, f"Versions: {', '.join(sorted(versions))}."]
@@ -194,9 +198,10 @@ def _seeds(results: Sequence[Result]) -> str:
     counts: dict[str, set[int]] = {}
     for one in results:
         counts.setdefault(one.system, set()).add(len(one.by_seed))
+    said = {system: " or ".join(map(str, sorted(numbers))) for system, numbers in counts.items()}
     return ", ".join(
-        f"{NAMES[system]} {' or '.join(map(str, sorted(numbers)))}" for system, numbers in counts.items()
-    ) + (" (deterministic: CRF)" if "crf" in counts else "")
+        f"{NAMES[system]} {number}" + (" (deterministic)" if system == "crf" else "") for system, number in said.items()
+    )
 
 
 def _machines(results: Sequence[Result]) -> list[str]:

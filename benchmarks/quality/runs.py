@@ -77,26 +77,23 @@ class Runs:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.folder = path.with_name(f"{path.stem}-predictions")
+        self._said: set[int] = set()
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """All finished runs by the id of their job, the latest where there are two.
 
-        Raises:
-            SystemExit: a line in the middle that is not JSON.
+        A line that was cut off, when a process was killed while it wrote, is said once, and left out.
         """
         if not self.path.exists():
             return {}
-        lines = self.path.read_text(encoding="utf-8").splitlines()
         rows = {}
-        for number, line in enumerate(lines, start=1):
-            if not line:
-                continue
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                if number < len(lines):
-                    raise SystemExit(f"{self.path}:{number}: not JSON ({error}); expected one run a line") from None
-                print(f"{self.path}:{number}: the last line is cut off, and left out", file=sys.stderr)
+            except json.JSONDecodeError:
+                if number not in self._said:
+                    print(f"{self.path}:{number}: cut off, and left out", file=sys.stderr)
+                self._said.add(number)
                 continue
             rows[row["id"]] = row
         return rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from base_studies import carrying
 from benchmarks.base.cells import PLANS, Cell, Variant, make_cells, plan_name
-from studies import carrying
 
 from lookright.errors import RecipeError
 

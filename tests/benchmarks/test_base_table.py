@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from base_studies import counts_of, row_of
 from benchmarks.base import table
 from benchmarks.base.cells import PLANS, Cell
 from benchmarks.base.rows import Book, counts_file
-from studies import counts_of, row_of
 
 from benchmarks import results as result_file
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from base_studies import counts_of, row_of
 from benchmarks.base.cells import Cell, Settings
 from benchmarks.base.rows import (
     Book,
@@ -20,7 +21,6 @@ from benchmarks.base.rows import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from studies import counts_of, row_of
 
 from lookright.errors import DataError, RecipeError
 

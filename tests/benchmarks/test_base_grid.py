@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from base_studies import carrying, counts_of, figure, row_of
 from benchmarks.base import grid
 from benchmarks.base.cells import PLANS, Cell, Settings
 from benchmarks.base.grid import run_grid
 from benchmarks.base.rows import Book, Counts, Row, read_counts, read_rows
 from benchmarks.base.run import Job, fine_tune
-from studies import carrying, counts_of, figure, row_of
 
 import toys
 from lookright.errors import RecipeError

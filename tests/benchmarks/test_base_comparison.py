@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from base_studies import counts_of, figure, gold
 from benchmarks.base.cells import PLANS
 from benchmarks.base.comparison import (
     Run,
@@ -17,7 +18,6 @@ from benchmarks.base.comparison import (
     summarise,
 )
 from scipy.stats import ttest_rel
-from studies import counts_of, figure, gold
 
 from lookright.errors import DataError
 from lookright.metrics import Scores, paired_bootstrap

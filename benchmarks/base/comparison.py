@@ -253,9 +253,9 @@ def paper_test(by_plan: Mapping[str, Runs], split: str, *, samples: int = SAMPLE
 
     A one-sided paired t-test over `opened_further()`; the paper rejects "it does not" at p < 0.01. The pairs share
     plans, so they are not independent, and the t-test, which takes them to be, rejects in 7.7 % of all cases at that
-    level where no plan differs from another (simulated; tests/benchmarks/test_base_comparison.py). So the same statistic is
-    held against its distribution under permutation of the plans, too, which has no such fault; its null hypothesis is
-    that the plan makes no difference at all.
+    level where no plan differs from another (simulated; tests/benchmarks/test_base_comparison.py). So the same
+    statistic is held against its distribution under permutation of the plans, too, which has no such fault; its null
+    hypothesis is that the plan makes no difference at all.
 
     Args:
         by_plan: the runs of the plans; None is returned where one of the 14 is missing, or they have no seed in common.

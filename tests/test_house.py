@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PYTHON_FILES = SOURCES + sorted(
-    p for room in ("tests", "docs", "benchmarks", ".ci") for p in (ROOT / room).rglob("*.py")
+    p for room in ("tests", "docs", "benchmarks", "bases", ".ci") for p in (ROOT / room).rglob("*.py")
 )
 LONGEST_FILE = 600
 LONGEST_FUNCTION = 80

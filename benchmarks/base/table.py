@@ -134,6 +134,10 @@ def _result(name: str, rows: Mapping[Cell, Row], counts: Mapping[str, Counts], s
         runs.setdefault((cell.variant, cell.plan), {})[cell.seed] = run
     by_plan = {plan: found for (variant, plan), found in runs.items() if variant == DECODER}
     own_plan = {variant: plan for variant, plan in runs if variant != DECODER}
+    if len(own_plan) != sum(variant != DECODER for variant, _ in runs):
+        raise DataError(
+            f"{name}: only {DECODER!r} may have runs under several plans; keep other decoders in other files"
+        )
     choice = choose_plan(by_plan)
     systems: dict[str, Runs] = {}
     if ENCODER in own_plan:

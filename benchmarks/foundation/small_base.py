@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lookright.models.fresh import train_tokenizer
+from lookright.models.new_tokenizer import train_tokenizer
 
 MEGABYTES_PER_FILE = 6
 

@@ -1,4 +1,7 @@
-"""LookRight on a base, with the product's own defaults: the same for every set, nothing tuned.
+"""LookRight on a base, with the product's own defaults, the same for every set.
+
+Those defaults were settled on the dev parts of NCBI-disease and CoNLL-2000 (benchmarks/base/defaults.py), two of
+the sets here; the peers have the settings that are usual for them.
 
 How long a run takes is decided by `Budget`. In minutes it works so: a few updates are run and thrown away (libraries
 load, memory is claimed), then a short and a longer run on the set's own training sentences and the tagging of dev are

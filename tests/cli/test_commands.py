@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -234,6 +233,15 @@ def test_train_as_json_keeps_stdout_clean(files: Path, tmp_path: Path, run: Any)
     assert done.err == ""
 
 
+def test_without_a_base_the_bundled_one_is_taken_and_said(files: Path, tmp_path: Path, run: Any) -> None:
+    done = run("train", "--train", files / "train.conll", "--epochs", "0.1", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "no --base is given: taking lookright-nano" in done.err
+    assert 'base = "lookright-nano"' in (tmp_path / "out" / "recipe.toml").read_text()
+    again = run("train", "--recipe", tmp_path / "out" / "recipe.toml", "--out", tmp_path / "out", "--resume")
+    assert again.code == 0, again.err
+
+
 def test_a_saved_tagger_is_a_base(files: Path, tmp_path: Path, run: Any) -> None:
     (tmp_path / "new.conll").write_text("Zagreb\tB-city\n.\tO\n\nJordan\tB-PER\n.\tO\n\n")
     done = run("train", "--base", files / "tagger", "--train", tmp_path / "new.conll", "--epochs", "1",
@@ -250,14 +258,13 @@ def test_a_saved_tagger_is_a_base(files: Path, tmp_path: Path, run: Any) -> None
 def test_demo(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from lookright.cli import demo
 
-    monkeypatch.setattr(demo, "QUICK", demo.Size(train=40, dev=10, test=20, epochs=1, layers=4, hidden=32))
+    monkeypatch.setattr(demo, "QUICK", demo.Size(train=40, dev=10, test=20, epochs=1))
     out = tmp_path / "demo"
     done = run("demo", "--quick", "--out", out)
     assert done.code == 0, done.err
-    assert "RANDOM weights" in done.err
+    assert "lookright-nano, bundled" in done.err
     assert re.search(r"type +causal +0011 +gold", done.out)
     assert all(kind in done.out for kind in ("person", "location", "all"))
     assert (out / "demo.html").read_text().count("<section") >= 5
     assert demo.claimed(out) == out  # it can be run again in the same place
-    shutil.rmtree(out / "base")
-    assert run("predict", out / "tagger", "--quiet", out / "demo.html").code == 0  # the tagger needs no base
+    assert run("predict", out / "tagger", "--quiet", out / "demo.html").code == 0

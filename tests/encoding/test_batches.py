@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookright.encoding import Encoded, Window, collate, token_budget, windows_of
+from lookright.encoding import Encoded, Window, collate, filling, token_budget, windows_of
 from lookright.errors import RecipeError
 
 property_test = settings(deadline=None, max_examples=150)
@@ -52,9 +52,23 @@ def test_every_layout_points_at_the_same_tokens(windows: list[Window]) -> None:
 def test_packed_row_is_the_sequences_one_after_the_other(windows: list[Window]) -> None:
     batch = collate(windows, layout="packed", pad_id=PAD)
     assert set(batch) == {"input_ids", "lengths", "word_first", "word_last"}
-    assert batch["lengths"] == tuple(len(window) for window in windows)
+    tokens = [token for window in windows for token in window.input_ids.tolist()]
+    lengths = tuple(len(window) for window in windows)
+    assert batch["lengths"][: len(windows)] == lengths
+    assert sum(batch["lengths"][len(windows) :]) == filling(len(tokens))
+    assert max(batch["lengths"]) == max(lengths)
     assert batch["input_ids"].shape == (1, sum(batch["lengths"]))
-    assert batch["input_ids"][0].tolist() == [token for window in windows for token in window.input_ids.tolist()]
+    assert batch["input_ids"][0].tolist() == tokens + [PAD] * filling(len(tokens))
+
+
+@property_test
+@given(st.integers(1, 100_000))
+def test_filling_is_little_and_leaves_few_lengths(total: int) -> None:
+    assert 0 <= filling(total) <= total / 32
+    assert filling(total + filling(total)) == 0
+    lengths = {n + filling(n) for n in range(2048, 4097)}
+    assert len(lengths) <= 34
+    assert total + filling(total) <= max(total, 8191)  # what Llama 4 takes in a row
 
 
 @property_test

@@ -218,7 +218,7 @@ def test_training_leaves_the_process_as_it_was(tiny_llama: Path) -> None:
     run(tiny_llama, precision="bfloat16", epochs=1.0)
     assert dict(os.environ) == environment
     assert hf_logging.get_verbosity() == verbosity
-    result, _ = run(tiny_llama, epochs=1.0)  # a second run in other precision works
+    result, _ = run(tiny_llama, precision="float32", epochs=1.0)  # a second run in other precision works
     assert result.recipe.precision == "float32"
 
 

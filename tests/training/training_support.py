@@ -29,7 +29,7 @@ def toy_data(n: int, seed: int = 0) -> Dataset:
 
 TRAIN = toy_data(20, seed=0)
 DEV = toy_data(12, seed=1)
-SHORT = {"epochs": 3.0, "batch_size": 4, "learning_rate": 3e-3, "detokenize": 0.5}
+SHORT = {"epochs": 3.0, "batch_size": 4, "learning_rate": 3e-3, "detokenize": 0.5, "precision": "float32"}
 """15 updates, 5 in each epoch."""
 
 

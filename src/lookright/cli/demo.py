@@ -25,7 +25,7 @@ lookright demo --plan 1111 --out demo-1111
 lookright demo --quick
 """
 
-OUR_FILES = {"base", "tagger", "tagger-causal", "demo.html"}
+OUR_FILES = {"tagger", "tagger-causal", "demo.html"}
 """What the out folder may hold when the demo is run again."""
 
 PAGE_SENTENCES = 60
@@ -33,18 +33,18 @@ SHOWN_SENTENCES = 3
 
 
 class Size(NamedTuple):
-    """How much the demo does: sentences of train, dev and test, epochs, and the width and depth of the decoder."""
+    """How much the demo does: sentences of train, dev and test, and epochs."""
 
     train: int
     dev: int
     test: int
     epochs: float
-    layers: int
-    hidden: int
 
 
-FULL = Size(train=3394, dev=200, test=1287, epochs=5, layers=4, hidden=128)
-QUICK = Size(train=200, dev=50, test=100, epochs=1, layers=4, hidden=64)
+FULL = Size(train=3394, dev=1009, test=1287, epochs=4)
+QUICK = Size(train=200, dev=50, test=100, epochs=1)
+LAYERS = 4
+"""Of the bundled base."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,11 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the base, train twice, compare, and show."""
+    """Train twice, compare, and show."""
+    from lookright.models.bundled import BUNDLED
     from lookright.plan import MaskPlan
 
     size = QUICK if args.quick else FULL
-    if MaskPlan.parse(args.plan, size.layers).is_causal:
+    if MaskPlan.parse(args.plan, LAYERS).is_causal:
         raise UsageError(
             f"the demo compares a plan with the causal one, and {args.plan!r} is that; give another --plan"
         )
@@ -74,13 +75,11 @@ def run(args: argparse.Namespace) -> int:
     calm(quiet=args.quiet)
     say("Data: WNUT-17 (tweets and posts; six types of rare entities; CC BY 4.0), bundled.", quiet=args.quiet)
     say(
-        f"Base: a decoder of {size.layers} layers with RANDOM weights, since no pretrained base is bundled yet: "
-        "it learns English from these few sentences alone, so expect low scores.",
+        f"Base: {BUNDLED}, bundled: a decoder of {LAYERS} layers and 10 million weights, pretrained on plain English.",
         quiet=args.quiet,
     )
-    base = make_base(out / "base", sets["train"], size)
-    causal = train_under("causal", base, sets, size, out / "tagger-causal", quiet=args.quiet)
-    opened = train_under(args.plan, base, sets, size, out / "tagger", quiet=args.quiet)
+    causal = train_under("causal", sets, size, out / "tagger-causal", quiet=args.quiet)
+    opened = train_under(args.plan, sets, size, out / "tagger", quiet=args.quiet)
     data(comparison({"causal": causal[1], args.plan: opened[1]}))
     show(opened[0], sets["test"], out / "demo.html", args.plan)
     say(f"\nwritten: {out / 'demo.html'} ({PAGE_SENTENCES} test sentences beside their gold)", quiet=args.quiet)
@@ -117,29 +116,18 @@ def read_sample(size: Size) -> dict[str, Dataset]:
     return sets
 
 
-def make_base(folder: Path, train: Dataset, size: Size) -> Path:
-    """Write the random decoder, with a tokenizer that is trained on the training sentences."""
-    from lookright.models.fresh import make_random_base
-
-    texts = [" ".join(sentence.words) for sentence in train]
-    return make_random_base(folder, texts, layers=size.layers, hidden=size.hidden)
-
-
-def train_under(
-    plan: str, base: Path, sets: dict[str, Dataset], size: Size, out: Path, *, quiet: bool
-) -> tuple[Tagger, Report]:
+def train_under(plan: str, sets: dict[str, Dataset], size: Size, out: Path, *, quiet: bool) -> tuple[Tagger, Report]:
     """Fine-tune the base under a plan; everything else is the same for every plan, the seed too."""
     from lookright.api.tagger import Tagger
+    from lookright.models.bundled import BUNDLED
 
-    tagger = Tagger.from_pretrained(base, plan=plan)
+    tagger = Tagger.from_pretrained(BUNDLED, plan=plan)
     say(f"\nTraining under the plan {plan}. {tagger.plan.describe() if tagger.plan else ''}", quiet=quiet)
     tagger.fit(
         sets["train"],
         dev=sets["dev"],
         seed=0,
         epochs=size.epochs,
-        batch_size=16,
-        learning_rate=2e-3,
         progress=not quiet,
     )
     report = tagger.evaluate(sets["test"], name="test", progress=not quiet)
@@ -188,7 +176,7 @@ def show(tagger: Tagger, test: Dataset, page: Path, plan: str) -> None:
     types = tagger.settings.types
     data(f"The first {SHOWN_SENTENCES} test sentences with entities in which the plan {plan} found any:\n\n")
     print_examples([example._replace(gold=None) for example in found[:SHOWN_SENTENCES]], types=types)
-    note = f"WNUT-17 test sentences (CC BY 4.0), tagged under the plan {plan} by a small decoder of random origin."
+    note = f"WNUT-17 test sentences (CC BY 4.0), tagged under the plan {plan} by a decoder of 10 million weights."
     with text_target(page) as stream:
         stream.write(html_page(examples, title="LookRight demo", note=note, types=types))
 

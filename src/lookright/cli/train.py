@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lookright.training.recipe import Recipe
 
 EXAMPLES = """
+lookright train --train train.conll --dev dev.conll --test test.conll --out my-tagger
 lookright train --base my-base --train train.conll --dev dev.conll --plan 0011 --out my-tagger
 lookright train --base my-base --train train.conll --dev 0.1 --test test.conll --out my-tagger
 lookright train --base my-base --train train.conll --dev dev.conll --preset paper --out my-tagger
@@ -39,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, score on test, and say where the result is and what comes next."""
-    recipe = recipe_from(args)
-    require(recipe, ("base", "train") if args.dry_run else ("base", "train", "out"))
+    recipe = on_some_base(recipe_from(args), quiet=args.quiet)
+    require(recipe, ("train",) if args.dry_run else ("train", "out"))
     say_what_a_plan_means(recipe.plan, quiet=args.quiet)
     if recipe.out is not None:
         check_out(Path(recipe.out), resume=recipe.resume)
@@ -63,6 +64,20 @@ def run(args: argparse.Namespace) -> int:
         data(f"test: {report}\n")
     _say_what_comes_next(recipe, result, quiet=args.quiet)
     return 0
+
+
+def on_some_base(recipe: Recipe, *, quiet: bool) -> Recipe:
+    """The recipe, on the bundled base where neither it nor the run that it resumes names one."""
+    if recipe.base is None and recipe.resume and recipe.out is not None:
+        from lookright.training.run_folder import RunFolder
+
+        recipe = RunFolder(Path(recipe.out)).as_before(recipe)
+    if recipe.base is not None:
+        return recipe
+    from lookright.models.bundled import BUNDLED
+
+    say(f"no --base is given: taking {BUNDLED}, the small base that is bundled", quiet=quiet)
+    return recipe.replace(base=BUNDLED)
 
 
 def require(recipe: Recipe, names: tuple[str, ...]) -> None:

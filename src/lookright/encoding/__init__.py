@@ -1,6 +1,6 @@
 """Words to sub-words, windows over long text, batches. Imports torch."""
 
-from lookright.encoding.batches import IGNORED, collate, token_budget
+from lookright.encoding.batches import IGNORED, collate, fill_lengths, filling, token_budget
 from lookright.encoding.joins import detokenize, join, running_texts, splits_inner_marks, true_gaps
 from lookright.encoding.subwords import Encoded, SubwordEncoder
 from lookright.encoding.windows import Window, windows_of, windows_of_document
@@ -12,6 +12,8 @@ __all__ = [
     "Window",
     "collate",
     "detokenize",
+    "fill_lengths",
+    "filling",
     "join",
     "running_texts",
     "splits_inner_marks",

@@ -15,6 +15,8 @@ from lookright.errors import RecipeError
 
 Layout = Literal["packed", "padded"]
 
+LONGEST_FILLED: Final = 7_900
+"""Tokens of a packed row above which nothing is added to it."""
 IGNORED: Final = -100
 """Label of a word that does not count in the loss."""
 
@@ -40,7 +42,7 @@ def collate(
     Returns:
         input_ids: int64 (rows, length).
         attention_mask: int64 (rows, length), 1 on tokens; only where something is padded.
-        lengths: tuple of ints, tokens per sequence; only when packed.
+        lengths: tuple of ints, tokens per sequence; only when packed. The last ones may be filling, see `filling`.
         word_first, word_last: int64 (n_words,), flat positions in rows * length of the first and last sub-word of each
             owned word, window after window.
         labels: int64 (n_words,); only when given.
@@ -55,8 +57,9 @@ def collate(
     batch: dict[str, Any] = {}
     if layout == "packed":
         starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-        batch["input_ids"] = torch.from_numpy(tokens[None])
-        batch["lengths"] = tuple(lengths.tolist())
+        fill = fill_lengths(len(tokens), int(lengths.max()))
+        batch["input_ids"] = torch.from_numpy(np.concatenate((tokens, np.full(sum(fill), pad_id)))[None])
+        batch["lengths"] = (*lengths.tolist(), *fill)
     else:
         longest = int(lengths.max())
         missing = longest - lengths if pad_side == "left" else np.zeros_like(lengths)
@@ -77,6 +80,24 @@ def collate(
             raise ValueError("labels do not fit the windows: expected one per owned word")
         batch["labels"] = torch.from_numpy(np.concatenate(labels).astype(np.int64))
     return batch
+
+
+def filling(total: int) -> int:
+    """How many tokens to add to a packed row so that few different lengths occur: at most one in 32.
+
+    On processors oneDNN makes code for every length that it meets, and keeps it: that takes time, and gigabytes. Long
+    rows are for GPUs, which have no such need, and some families bound them.
+    """
+    if total > LONGEST_FILLED:
+        return 0
+    step = 1 << max(0, (total // 32).bit_length() - 1)
+    return -total % step
+
+
+def fill_lengths(total: int, longest: int) -> tuple[int, ...]:
+    """The filling of a row of `total` tokens as sequences, none longer than the `longest` real one."""
+    whole, rest = divmod(filling(total), longest)
+    return (longest,) * whole + ((rest,) if rest else ())
 
 
 def token_budget(lengths: Sequence[int], budget: int, *, layout: Layout = "packed") -> list[list[int]]:

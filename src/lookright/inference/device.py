@@ -32,3 +32,11 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device(device)
     except RuntimeError as error:
         raise RecipeError(f"device is {device!r}; expected one of {', '.join(DEVICES)}, or cuda:N") from error
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes bfloat16 faster than float32: newer GPUs, and processors with AMX tiles."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device.type == "cpu" and has_tiles is not None and bool(has_tiles())

@@ -27,6 +27,7 @@ from transformers.utils import logging as hf_logging
 
 from lookright.attention import PLAN_KEY, apply_plan, check_plan, is_encoder
 from lookright.errors import MissingExtraError, ModelFolderError, PlanError, RecipeError, UnsupportedModelError
+from lookright.models.bundled import BUNDLED, bundled_folder
 from lookright.models.config import LookRightConfig
 from lookright.plan import MaskPlan, PlanSpec
 
@@ -86,7 +87,7 @@ def looks_like_path(name: str) -> bool:
 
 
 def resolve_folder(name: str | Path, *, revision: str | None = None, trust_remote_code: bool = False) -> Path:
-    """The local folder of a model: the folder itself, or a download of a hub repository's safe files.
+    """The local folder of a model: the folder itself, the bundled base, or a download of a hub repository's safe files.
 
     Raises:
         ModelFolderError: there is no such folder and no such repository within reach.
@@ -96,6 +97,8 @@ def resolve_folder(name: str | Path, *, revision: str | None = None, trust_remot
         return path
     if path.exists():
         raise ModelFolderError(f"{name} is a file; expected a model folder (with config.json and *.safetensors)")
+    if str(name) == BUNDLED:
+        return bundled_folder()
     if looks_like_path(str(name)):
         raise ModelFolderError(f"{name}: no such folder; expected a model folder or the name of a model on a hub")
     from huggingface_hub import snapshot_download

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lookright.attention import can_pack
 from lookright.attention.architecture import decoder_layers
+from lookright.errors import RecipeError
 
 log = logging.getLogger("lookright")
 
@@ -38,6 +40,16 @@ def why_not_compiled(device_type: str) -> str | None:
     return None
 
 
+def check_compiler(wanted: bool | None, device: torch.device) -> None:
+    """Refuse to compile where the machine cannot.
+
+    Raises:
+        RecipeError: with what the compiler said.
+    """
+    if wanted and (reason := why_not_compiled(device.type)) is not None:
+        raise RecipeError(f"compile is asked for, but this machine cannot compile for {device.type}: {reason}")
+
+
 @contextlib.contextmanager
 def compiled_layers(model: nn.Module, wanted: bool) -> Iterator[None]:
     """Within: the decoder layers of a model run as compiled code, made at their first use.
@@ -49,11 +61,16 @@ def compiled_layers(model: nn.Module, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
+    if not can_pack(model):  # then each layer has a hook of its own, and would be compiled on its own
+        log.info("%s has attention code of its own: it runs as it is, and is not compiled", type(model).__name__)
+        yield
+        return
     layers = list(decoder_layers(model))
     for layer in layers:
         layer.compile(dynamic=True)
     try:
-        yield
+        with torch._dynamo.config.patch(suppress_errors=True):  # what cannot be compiled runs as it is
+            yield
     finally:
         for layer in layers:
             layer._compiled_call_impl = None

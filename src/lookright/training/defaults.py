@@ -89,6 +89,7 @@ def automatic_values(chosen: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         **adapters,
         "epochs": _epochs(facts.n_sentences),
         "batch_size": 8 if facts.n_sentences < 2_000 else 16,
+        "optimizer": "adamw",
         "learning_rate": learning_rate,
         "head_learning_rate": learning_rate * (1 if method == "full" else 5),
         "schedule": "linear",
@@ -104,7 +105,7 @@ def automatic_values(chosen: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         "word_split": "learned",
         "decode": "viterbi",
         "window": 512 if facts.max_window is None else min(512, facts.max_window),
-        "precision": "bfloat16" if facts.device == "cuda" and facts.bfloat16 else "float32",
+        "precision": "bfloat16" if facts.bfloat16 else "float32",
         "token_budget": 2_048 if facts.device == "cpu" else 16_384,
         "compile": False,
     }

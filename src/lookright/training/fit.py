@@ -20,6 +20,7 @@ from lookright.errors import RecipeError
 from lookright.inference.device import resolve_device
 from lookright.models.settings import TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.training.compilation import check_compiler
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import TrainingSentences
 from lookright.training.labels import UnseenTypes, check_labels, settings_for
@@ -101,6 +102,7 @@ def fit(
     if recipe.resume and out is not None:
         recipe = RunFolder(Path(out)).as_before(recipe)
     device = resolve_device(recipe.device)
+    check_compiler(recipe.compile, device)
     if dev is None and isinstance(recipe.dev, float):
         train, dev = hold_out(train, recipe.dev)
     recipe = as_model(recipe, model).resolved(facts_of(model, len(train), device))

@@ -15,7 +15,7 @@ from lookright.errors import RecipeError, SchemeError
 from lookright.training.defaults import PRESETS, Facts, automatic_values
 from lookright.training.options import Option, option
 from lookright.training.recipe_form import RecipeForm
-from lookright.training.shared_options import adapters_given, shared
+from lookright.training.shared_options import adapters_given, check_machine, shared
 
 GROUPS: Final = {
     "base": "What is fine-tuned",
@@ -41,11 +41,15 @@ class Recipe(RecipeForm):
     COMMAND: ClassVar[str] = "train"
     GROUPS: ClassVar[Mapping[str, str]] = GROUPS
     # Where a run is written, whether it is a resumption, the test file and the tracker.
-    FREE: ClassVar[frozenset[str]] = frozenset({"out", "resume", "test", "report_to", "trust_remote_code"})
+    FREE: ClassVar[frozenset[str]] = frozenset({"out", "resume", "test", "compile", "report_to", "trust_remote_code"})
 
     # base
     base: str | None = option(
-        "model to fine-tune: a folder, a saved tagger, or a name on the model hub", "base", "path", metavar="MODEL"
+        "model to fine-tune: a folder, a saved tagger, or a name on the model hub",
+        "base",
+        "path",
+        auto="lookright-nano, the small base that is bundled",
+        metavar="MODEL",
     )
     plan: str | tuple[int | str, ...] | None = option(
         "how far to the right each layer may look: '0011', '0,0,2,*', 'causal', 'bidirectional', 'top:8'",
@@ -120,6 +124,7 @@ class Recipe(RecipeForm):
     batch_size: int | None = option(
         "sentences per update, over all processes", "optimisation", "int", auto="8 or 16", low=1, metavar="N"
     )
+    optimizer: str | None = shared("optimizer", auto="adamw")
     learning_rate: float | None = shared("learning_rate")
     head_learning_rate: float | None = option(
         "highest learning rate of the new layers on top",
@@ -196,7 +201,7 @@ class Recipe(RecipeForm):
     )
     # machine
     device: str = shared("device")
-    precision: str | None = shared("precision", auto="bfloat16 on CUDA where the machine has it, else float32")
+    precision: str | None = shared("precision", auto="bfloat16 where the machine computes it fast, else float32")
     backend: str = shared("backend")
     token_budget: int | None = shared("token_budget", auto="2048 on a CPU, 16384 else")
     compile: bool | None = shared("compile", auto="no")
@@ -209,6 +214,7 @@ class Recipe(RecipeForm):
         if self.scheme is not None:
             object.__setattr__(self, "scheme", _scheme(self.scheme))
         adapters_given(self)
+        check_machine(self)
 
     def resolved(self, facts: Facts) -> Recipe:
         """This recipe with a figure in place of every automatic value that `facts` decide.

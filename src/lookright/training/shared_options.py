@@ -73,6 +73,12 @@ SHARED: Final[Mapping[str, Mapping[str, Any]]] = {
         "auto": "all-linear",
         "metavar": "NAMES",
     },
+    "optimizer": {
+        "help": "adamw, or muon for the matrices of the layers and adamw for the rest",
+        "group": "optimisation",
+        "kind": "choice",
+        "choices": ("adamw", "muon"),
+    },
     "learning_rate": {
         "help": "highest learning rate",
         "group": "optimisation",
@@ -191,6 +197,16 @@ def shared(name: str, **rest: Any) -> Any:
     return option(**SHARED[name], **rest)
 
 
+def check_machine(recipe: RecipeForm) -> None:
+    """Refuse what does not go together on any machine.
+
+    Raises:
+        RecipeError: layers that are to be compiled, and computed twice.
+    """
+    if getattr(recipe, "compile", None) and getattr(recipe, "gradient_checkpointing", False):
+        raise RecipeError("compile and gradient_checkpointing cannot be combined: what is checkpointed is not compiled")
+
+
 def adapters_given(recipe: RecipeForm) -> list[str]:
     """The options of adapters that a recipe gives.
 
@@ -200,4 +216,7 @@ def adapters_given(recipe: RecipeForm) -> list[str]:
     given = [name for name in recipe.options() if name.startswith("lora_") and getattr(recipe, name) is not None]
     if given and getattr(recipe, "method", None) == "full":
         raise RecipeError(f"method is 'full', which has no adapters, but {given[0]} is given; drop one of the two")
+    adapted = getattr(recipe, "method", None) in ("lora", "qlora") or given
+    if adapted and getattr(recipe, "optimizer", None) == "muon":
+        raise RecipeError("optimizer is 'muon', which is for whole matrices, not for adapters; take adamw with them")
     return given

@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 from transformers.utils import logging as hf_logging
 
+SHARDED: Final = ("FSDP", "DEEPSPEED")
 VERSIONED: Final = ("lookright", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
 
 
@@ -25,6 +26,11 @@ def machine_account(seed: int, device: torch.device) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONED}},
         "machine": {"system": platform.platform(), "device": gpu or device.type, "cores": os.cpu_count()},
     }
+
+
+def weights_are_sharded() -> bool:
+    """Whether Accelerate was told to cut the weights into shards (FSDP, DeepSpeed)."""
+    return any(os.environ.get(f"ACCELERATE_USE_{kind}", "false").lower() in ("true", "1") for kind in SHARDED)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +24,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lookright.errors import LookRightError, OutputError
+from lookright.errors import LookRightError, OutputError, RecipeError
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
-from lookright.training.optimizers import make_optimizer
+from lookright.training.optimizers import hidden_matrices, make_optimizer
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.progress import Reporter, RunLog
 from lookright.training.recipe import Recipe
 from lookright.training.schedule import Schedule, checkpoint_updates
+from lookright.training.surroundings import weights_are_sharded
 
-SHARDED: Final = ("FSDP", "DEEPSPEED")
 LOGGED_LOSSES: Final = 500
 """About how many losses a run logs besides those at its checkpoints."""
 
@@ -222,18 +221,21 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         """The learning rate and the decay of a weight: decay on matrices only."""
         return self.recipe.learning_rate or 0.0, (self.recipe.weight_decay or 0.0) if parameter.ndim > 1 else 0.0
 
-    def serves_muon(self, name: str, parameter: nn.Parameter) -> bool:
-        """Whether Muon serves a weight, and not AdamW."""
-        return False
+    def muon_names(self) -> set[str]:
+        """The weights that Muon serves, and not AdamW: the matrices of the layers, where the recipe asks for it."""
+        return hidden_matrices(self.model) if self.recipe.optimizer == "muon" else set()
 
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
-        """The optimizer, with groups of weights as `group_of` and `serves_muon` say."""
+        """The optimizer, with groups of weights as `group_of` and `muon_names` say."""
         if self.optimizer is None:
+            muon = self.muon_names()
+            if muon and weights_are_sharded():
+                raise RecipeError("muon needs whole matrices, which FSDP and DeepSpeed cut up; take --optimizer adamw")
             groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
             for name, parameter in (model or self.model).named_parameters():
                 if parameter.requires_grad:
                     name = name.removeprefix("module.")
-                    key = (self.serves_muon(name, parameter), *self.group_of(name, parameter))
+                    key = (name in muon, *self.group_of(name, parameter))
                     groups.setdefault(key, []).append(parameter)
             self.optimizer = make_optimizer(
                 groups,
@@ -303,6 +305,10 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
 
 class TaggerTrainer(UpdateTrainer):
     """The loop for taggers, whose head has a learning rate of its own."""
+
+    def muon_names(self) -> set[str]:
+        """As for all models; the head is AdamW's."""
+        return {name for name in super().muon_names() if name.startswith("backbone.")}
 
     def group_of(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:
         """As for all models, but for the learning rate of the head."""
@@ -394,11 +400,6 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self.trainer.writing = False
 
 
-def _sharded() -> bool:
-    """Whether Accelerate was told to cut the weights into shards, whose number format it then has to know."""
-    return any(os.environ.get(f"ACCELERATE_USE_{kind}", "false").lower() in ("true", "1") for kind in SHARDED)
-
-
 def training_arguments(
     recipe: LoopRecipe, plan: RunPlan, folder: Path, *, device: torch.device, resumable: bool
 ) -> TrainingArguments:
@@ -410,7 +411,7 @@ def training_arguments(
         max_steps=plan.n_updates,
         max_grad_norm=recipe.max_grad_norm or 0.0,
         # Elsewhere `UpdateTrainer` sees to it: Accelerate would also turn all outputs, logits too, into float32.
-        bf16=recipe.precision == "bfloat16" and _sharded(),
+        bf16=recipe.precision == "bfloat16" and weights_are_sharded(),
         use_cpu=device.type == "cpu",
         seed=recipe.seed,
         # When to log, evaluate and save is said by `RunCallback`; which one is best, by `best_update`.
@@ -425,6 +426,8 @@ def training_arguments(
         log_level="error",
         log_level_replica="error",
     )
+    if not weights_are_sharded():
+        args.mixed_precision = "no"  # the recipe says it, and not what Accelerate was configured with
     if args.n_gpu > 1:
         args._n_gpu = 1  # one process, one device: DataParallel would cut packed rows apart
     return args

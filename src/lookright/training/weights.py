@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from lookright.attention import current_plan
 from lookright.data.words import RULES
 from lookright.errors import RecipeError
+from lookright.inference.device import fast_bfloat16
 from lookright.models.base import build_settings_window
 from lookright.models.lora import LoraSettings, add_lora, has_lora, lora_targets, merge_lora
 from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
@@ -35,7 +36,7 @@ def facts_of(model: LookRightForTokenClassification, n_sentences: int, device: t
         n_sentences=n_sentences,
         device=device.type,
         max_window=build_settings_window(model.backbone.config, LONGEST_WINDOW),
-        bfloat16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        bfloat16=fast_bfloat16(device),
     )
 
 
@@ -61,6 +62,7 @@ def as_model(recipe: Recipe, model: LookRightForTokenClassification) -> Recipe:
         raise RecipeError(f"plan is {recipe.plan!r}, but the model was loaded with {plan or 'no plan'}; load it anew")
     return recipe.replace(
         **{**changes, "window": takes},
+        base=recipe.base or (model.config.base.get("name") if _untrained(model) else None),
         word_split=recipe.word_split or (rule if rule in RULES and not new else None),
         plan=None if plan is None else str(plan),
     )

@@ -17,9 +17,8 @@ from lookright.encoding import token_budget
 from lookright.models.language_model import cross_entropies, summed_loss
 from lookright.training.compilation import compiled_function
 from lookright.training.examples import At
-from lookright.training.optimizers import hidden_matrices
 from lookright.training.pretraining.recipe import PretrainRecipe
-from lookright.training.pretraining.sequences import HELD_OUT_EPOCH, SequenceCollator, Sequences
+from lookright.training.pretraining.sequences import HELD_OUT_EPOCH, SequenceCollator, Sequences, n_targets
 from lookright.training.progress import Reporter
 from lookright.training.run import Run
 from lookright.training.run_folder import RunFolder
@@ -78,8 +77,6 @@ class LanguageModelTrainer(UpdateTrainer):
     def __init__(self, *args: Any, clock: Clock, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.clock = clock
-        muon = isinstance(self.recipe, PretrainRecipe) and self.recipe.optimizer == "muon"
-        self.of_muon = hidden_matrices(self.model) if muon else set()
         self.add_callback(_ClockCallback(clock))
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +88,7 @@ class LanguageModelTrainer(UpdateTrainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         """As for all models; the clock is told."""
-        self.clock.ready(sum(n_tokens(batch) for batch in inputs["micro_batches"]))
+        self.clock.ready(inputs["n_tokens"])
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
@@ -104,10 +101,6 @@ class LanguageModelTrainer(UpdateTrainer):
         """The SUM of the cross-entropies of the targets of a micro-batch."""
         loss = compiled_function(cross_entropies) if self.recipe.compile else cross_entropies
         return summed_loss(self.model, model, **inputs, loss=loss)
-
-    def serves_muon(self, name: str, parameter: nn.Parameter) -> bool:
-        """Muon serves the matrices of the layers, where the recipe asks for it."""
-        return name in self.of_muon
 
     def group_of(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:
         """As for all models; no decay where all but one row of the embeddings is frozen."""
@@ -122,12 +115,6 @@ class _ClockCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self.clock.done()
-
-
-def n_tokens(batch: Mapping[str, Any]) -> int:
-    """The sub-words of a micro-batch, padding left out."""
-    mask = batch.get("attention_mask")
-    return int(batch["input_ids"].numel() if mask is None else mask.sum())
 
 
 class HeldOut:
@@ -153,7 +140,7 @@ class HeldOut:
         for group in token_budget(lengths, self.collator.budget, layout=self.collator.layout) if examples else []:
             batch = self.collator.batch([examples[index] for index in group])
             on_device: dict[str, Any] = {k: v.to(args.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            sums += torch.tensor([float(summed_loss(model, model, **on_device)), len(batch["target"])])
+            sums += torch.tensor([float(summed_loss(model, model, **on_device)), n_targets(batch)])
         model.train()
         if args.world_size > 1:
             gathered = trainer.accelerator.gather(sums.float().to(args.device)[None])

@@ -14,15 +14,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lookright.attention import PLAN_KEY
 from lookright.attention.architecture import bare_decoder
 from lookright.errors import DataError, RecipeError
+from lookright.inference.device import fast_bfloat16
 from lookright.models.base import build_settings_window, default_plan, load_tokenizer, resolve_folder
-from lookright.models.fresh import train_tokenizer
 from lookright.models.language_model import LanguageModel, load_language_model, new_language_model
+from lookright.models.new_tokenizer import train_tokenizer
 from lookright.plan import MaskPlan
 from lookright.training.compilation import why_not_compiled
 from lookright.training.pretraining.cache import made_once
 from lookright.training.pretraining.corpus import file_hash, sample
 from lookright.training.pretraining.mask_token import Mask, train_row
 from lookright.training.pretraining.recipe import PretrainFacts, PretrainRecipe
+from lookright.training.surroundings import weights_are_sharded
 from lookright.training.weights import new_adapters
 
 log = logging.getLogger("lookright")
@@ -122,25 +124,8 @@ def facts_of(found: LanguageModel, device: torch.device, n_tokens: float) -> Pre
         device=device.type,
         bfloat16=fast_bfloat16(device),
         compiles=device.type == "cpu" and n_tokens >= LONG_RUN and why_not_compiled(device.type) is None,
+        sharded=weights_are_sharded(),
     )
-
-
-def check_compiler(recipe: PretrainRecipe, device: torch.device) -> None:
-    """Refuse to compile where the machine cannot.
-
-    Raises:
-        RecipeError: with what the compiler said.
-    """
-    if recipe.compile and (reason := why_not_compiled(device.type)) is not None:
-        raise RecipeError(f"compile is asked for, but this machine cannot compile for {device.type}: {reason}")
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes bfloat16 faster than float32: newer GPUs, and processors with AMX tiles."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return device.type == "cpu" and has_tiles is not None and bool(has_tiles())
 
 
 def check_length(recipe: PretrainRecipe, found: LanguageModel) -> None:

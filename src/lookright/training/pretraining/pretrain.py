@@ -21,6 +21,7 @@ from lookright.models.base import DTYPES, install_plan
 from lookright.models.language_model import LanguageModel, save_base
 from lookright.models.lora import has_lora, merge_lora
 from lookright.plan import MaskPlan
+from lookright.training.compilation import check_compiler
 from lookright.training.pretraining.cache import cache_folder
 from lookright.training.pretraining.card import base_card
 from lookright.training.pretraining.corpus import text_files
@@ -29,7 +30,6 @@ from lookright.training.pretraining.mask_token import Mask, mask_for
 from lookright.training.pretraining.objectives import Objective
 from lookright.training.pretraining.plots import draw_losses
 from lookright.training.pretraining.prepare import (
-    check_compiler,
     check_length,
     facts_of,
     language_model,
@@ -177,7 +177,7 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     mask = None
     if recipe.objective != "clm":
         mask = mask_for(model, tokenizer, recipe.objective, recipe.mask_token)
-    check_compiler(recipe, device)
+    check_compiler(recipe.compile, device)
     n_tokens = recipe.epochs * len(corpus.train)
     if recipe.updates is not None:
         n_tokens = recipe.updates * (recipe.batch_tokens or BATCH_TOKENS)

@@ -13,7 +13,7 @@ from lookright.errors import RecipeError
 from lookright.training.defaults import SMALL_MODEL
 from lookright.training.options import option
 from lookright.training.recipe_form import RecipeForm
-from lookright.training.shared_options import adapters_given, shared
+from lookright.training.shared_options import adapters_given, check_machine, shared
 
 GROUPS: Final = {
     "base": "What is trained",
@@ -42,6 +42,7 @@ class PretrainFacts:
         device: the kind of device in use: cpu, cuda or mps.
         bfloat16: whether it computes bfloat16 fast.
         compiles: whether the run is long enough for compiled layers, and the machine can compile.
+        sharded: whether several processes share the weights.
     """
 
     n_parameters: int
@@ -50,6 +51,7 @@ class PretrainFacts:
     device: str = "cpu"
     bfloat16: bool = False
     compiles: bool = False
+    sharded: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,9 @@ class PretrainRecipe(RecipeForm):
     COMMAND: ClassVar[str] = "pretrain"
     GROUPS: ClassVar[Mapping[str, str]] = GROUPS
     # The text is compared by its content, wherever it lies.
-    FREE: ClassVar[frozenset[str]] = frozenset({"text", "out", "resume", "cache", "report_to", "trust_remote_code"})
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        {"text", "out", "resume", "cache", "compile", "report_to", "trust_remote_code"}
+    )
 
     # base
     base: str | None = option(
@@ -200,13 +204,7 @@ class PretrainRecipe(RecipeForm):
         "sub-words per update, on average and over all processes", "optimisation", "int", auto="16384", low=1,
         metavar="N",
     )  # fmt: skip
-    optimizer: str | None = option(
-        "adamw, or muon for the matrices of the layers and adamw for the rest",
-        "optimisation",
-        "choice",
-        auto="muon for a new model, else adamw",
-        choices=("adamw", "muon"),
-    )
+    optimizer: str | None = shared("optimizer", auto="muon for a new model, else adamw")
     learning_rate: float | None = shared("learning_rate")
     schedule: str | None = shared("schedule", auto="cosine")
     warmup_ratio: float | None = shared("warmup_ratio", auto="0.02")
@@ -228,6 +226,7 @@ class PretrainRecipe(RecipeForm):
         """Bring every value into its one form and check the combinations."""
         super().__post_init__()
         self._check_method()
+        check_machine(self)
         if self.base is not None:
             if given := [name for name in (*SHAPE, "tokenizer", "vocab_size") if getattr(self, name) is not None]:
                 raise RecipeError(f"{given[0]} is given, but the base {self.base} has its own; drop one of the two")
@@ -242,8 +241,6 @@ class PretrainRecipe(RecipeForm):
         given = adapters_given(self)
         if self.base is None and (self.method == "lora" or given):
             raise RecipeError("adapters are for a base that is trained already: give one with base, or drop the lora")
-        if self.optimizer == "muon" and (self.method == "lora" or given):
-            raise RecipeError("muon trains whole matrices, and adapters are none; take adamw with them")
 
     def masks_given(self) -> list[str]:
         """The options of masking that are given."""
@@ -288,7 +285,7 @@ class PretrainRecipe(RecipeForm):
         adapters = any(getattr(self, name) is not None for name in self.options() if name.startswith("lora_"))
         method = self.method or ("full" if small and not adapters else "lora")
         rank = self.lora_r or 16
-        optimizer = self.optimizer or ("muon" if method == "full" and facts.fresh else "adamw")
+        optimizer = self.optimizer or ("muon" if method == "full" and facts.fresh and not facts.sharded else "adamw")
         values: dict[str, Any] = {
             "method": method,
             "length": 512 if facts.takes is None else min(512, facts.takes),
@@ -303,7 +300,7 @@ class PretrainRecipe(RecipeForm):
             "adam_epsilon": 1e-8,
             "precision": "bfloat16" if facts.bfloat16 else "float32",
             "token_budget": 4_096 if facts.device == "cpu" else 32_768,
-            "compile": facts.compiles,
+            "compile": facts.compiles and not self.gradient_checkpointing,
         }
         if facts.fresh:
             values |= self.shape()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lookright.encoding import IGNORED, token_budget
+from lookright.encoding import IGNORED, fill_lengths, filling, token_budget
 from lookright.training.examples import At
 from lookright.training.pretraining.objectives import Objective, Targets
 from lookright.training.pretraining.tokens import Tokens
@@ -110,20 +110,29 @@ class SequenceCollator:
     pad_id: int
 
     def __call__(self, update: Sequence[Targets]) -> dict[str, Any]:
-        """Return `micro_batches` and, as `n_words`, the targets that count."""
+        """Return `micro_batches`, as `n_words` the targets that count, and `n_tokens`, the sub-words."""
         examples = list(update) or [self.weightless]
         lengths = [len(example.input_ids) for example in examples]
         groups = token_budget(lengths, self.budget, layout=self.layout)
         batches = [self.batch([examples[index] for index in group]) for group in groups]
-        return {"micro_batches": batches, "n_words": sum(int((batch["target"] != IGNORED).sum()) for batch in batches)}
+        return {
+            "micro_batches": batches,
+            "n_words": sum(n_targets(batch) for batch in batches),
+            "n_tokens": sum(len(example.input_ids) for example in update),
+        }
 
     def batch(self, examples: Sequence[Targets]) -> dict[str, Any]:
         """One micro-batch.
 
         Returns:
             input_ids: (rows, length). attention_mask: (rows, length), where something is padded. lengths: of packed
-            sequences. source: (targets,), flat places in the rows. target: (targets,).
+            sequences; the last ones may be filling, in which nothing is predicted. source: (targets,), flat places in
+            the rows. target: (targets,), -100 at the end where that is filling.
         """
+        if self.layout == "packed":
+            sizes, nothing = [len(example.input_ids) for example in examples], np.zeros(0, np.int64)
+            fill = fill_lengths(sum(sizes), max(sizes))
+            examples = [*examples, *(Targets(np.full(n, self.pad_id, np.int64), nothing, nothing) for n in fill)]
         lengths = [len(example.input_ids) for example in examples]
         batch: dict[str, Any] = {}
         if self.layout == "packed":
@@ -141,6 +150,13 @@ class SequenceCollator:
                 batch["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
         batch["input_ids"] = torch.from_numpy(rows)
         source = np.concatenate([e.source + start for e, start in zip(examples, starts, strict=True)])
-        batch["source"] = torch.from_numpy(source)
-        batch["target"] = torch.from_numpy(np.concatenate([example.target for example in examples]))
+        target = np.concatenate([example.target for example in examples])
+        none = filling(len(target))
+        batch["source"] = torch.from_numpy(np.concatenate((source, np.zeros(none, np.int64))))
+        batch["target"] = torch.from_numpy(np.concatenate((target, np.full(none, IGNORED))))
         return batch
+
+
+def n_targets(batch: Mapping[str, Any]) -> int:
+    """The targets of a micro-batch that count."""
+    return int((batch["target"] != IGNORED).sum())

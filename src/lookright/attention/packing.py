@@ -146,7 +146,7 @@ def takes_products(query: Tensor, dropout: float) -> bool:
     """Whether a group is trained faster through plain products than through SDPA.
 
     The backward pass of the flash kernel for CPUs does not use their bfloat16 tiles (torch 2.13): for sequences as long
-    as sentences it takes 2 to 10 times as long as the products (benchmarks/speed/attention.py).
+    as sentences attention then takes 2 to 6 times as long as through products (benchmarks/speed/attention.py).
     """
     return (
         query.device.type == "cpu"

@@ -196,7 +196,7 @@ class TrainingSentences:
         return list(range(first, last + 1))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Collator:
     """Puts the sentences of an update together as micro-batches within a token budget.
 
@@ -211,11 +211,17 @@ class Collator:
     layout: Literal["packed", "padded"]
 
     def __call__(self, update: Sequence[list[Example]]) -> dict[str, Any]:
-        """Return `micro_batches` (keyword arguments of the model's forward) and `n_words`, the words that count."""
+        """Return `micro_batches` (keyword arguments of the model's forward) and `n_words`, the words that count.
+
+        `update` (of `n_examples` examples) and `budget` are what they were made of, so that they can be made anew with
+        a smaller budget.
+        """
         examples = [example for sentence in update for example in sentence] or [self.sentences.weightless()]
         groups = token_budget([len(example.window) for example in examples], self.budget, layout=self.layout)
         batches = [self.batch([examples[index] for index in group]) for group in groups]
-        return {"micro_batches": batches, "n_words": sum(int((batch["labels"] != IGNORED).sum()) for batch in batches)}
+        n_words = sum(int((batch["labels"] != IGNORED).sum()) for batch in batches)
+        made_of = {"update": update, "n_examples": len(examples), "budget": self.budget}
+        return {"micro_batches": batches, "n_words": n_words, **made_of}
 
     def batch(self, examples: Sequence[Example]) -> dict[str, Any]:
         """One micro-batch."""

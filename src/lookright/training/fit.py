@@ -127,7 +127,7 @@ def fit(
         merge_adapters(model)
     model.eval()
     return FitResult(
-        recipe=recipe,
+        recipe=recipe.replace(token_budget=run.recipe.token_budget),
         settings=settings,
         outcome=outcome,
         new_labels=new_labels,

@@ -41,7 +41,9 @@ class Recipe(RecipeForm):
     COMMAND: ClassVar[str] = "train"
     GROUPS: ClassVar[Mapping[str, str]] = GROUPS
     # Where a run is written, whether it is a resumption, the test file and the tracker.
-    FREE: ClassVar[frozenset[str]] = frozenset({"out", "resume", "test", "compile", "report_to", "trust_remote_code"})
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        {"out", "resume", "test", "token_budget", "compile", "report_to", "trust_remote_code"}
+    )
 
     # base
     base: str | None = option(

@@ -144,6 +144,7 @@ class Run(ABC):
         """Run the loop; whatever ends it, nothing half-written stays."""
         first = trainer.is_world_process_zero()
         reporter = self.reporter() if progress else None
+        trainer.on_budget = self._smaller_budget
         run_log = RunLog(self.folder.log if self.kept and first else None)
         saved = self.folder.checkpoints if self.kept or self.score_name is not None else None
         trainer.add_callback(RunCallback(trainer, run_log, reporter, saved, every_checkpoint=self.kept))
@@ -175,6 +176,12 @@ class Run(ABC):
             trainer.accelerator.free_memory()
         if first:
             self.folder.checkpoints.clear_partial()
+
+    def _smaller_budget(self, budget: int) -> None:
+        """Keep the budget that memory is enough for, so that a resumption begins with it."""
+        self.recipe = self.recipe.replace(token_budget=budget)
+        if self.kept:
+            self.folder.write_recipe(self.recipe)
 
     def _interrupted(self, update: int) -> str:
         kept = self.folder.checkpoints.updates() if self.kept else []

@@ -96,9 +96,14 @@ class RunFolder:
         with writing(self.path):
             self._made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path / RECIPE_FILE, recipe.to_toml())
+            self.write_recipe(recipe)
             self.write_account(account)
         return None
+
+    def write_recipe(self, recipe: RecipeForm) -> None:
+        """Write recipe.toml."""
+        with writing(self.path):
+            write_whole(self.path / RECIPE_FILE, recipe.to_toml())
 
     def write_account(self, account: Mapping[str, Any]) -> None:
         """Write run.json."""

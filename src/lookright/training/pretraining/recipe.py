@@ -66,7 +66,7 @@ class PretrainRecipe(RecipeForm):
     GROUPS: ClassVar[Mapping[str, str]] = GROUPS
     # The text is compared by its content, wherever it lies.
     FREE: ClassVar[frozenset[str]] = frozenset(
-        {"text", "out", "resume", "cache", "compile", "report_to", "trust_remote_code"}
+        {"text", "out", "resume", "cache", "token_budget", "compile", "report_to", "trust_remote_code"}
     )
 
     # base

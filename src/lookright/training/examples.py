@@ -15,7 +15,9 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lookright.data import Dataset, Sentence
 from lookright.encoding import (
@@ -32,17 +34,23 @@ from lookright.encoding import (
 )
 from lookright.errors import LabelError
 from lookright.models.settings import TaggerSettings
+from lookright.training.kept_trunk import KeptTrunk
 from lookright.training.labels import tags_in
 
 CACHED_SENTENCES: Final = 200_000
 """How many encoded sentences are kept, each in its spaced and its detokenised form."""
 
 
+POOL: Final = 50
+"""Updates that are sorted by length together."""
+
+
 class Example(NamedTuple):
-    """A window and the label ids (n_owned,) of the words that it owns."""
+    """A window and the label ids (n_owned,) of the words that it owns; what the trunk makes of it, where it is kept."""
 
     window: Window
     labels: NDArray[np.int64]
+    trunk: Tensor | None = None
 
 
 class At(NamedTuple):
@@ -57,6 +65,27 @@ def order_of(n_sentences: int, seed: int, epoch: int) -> list[int]:
     order = list(range(n_sentences))
     random.Random(f"order {seed} {epoch}").shuffle(order)
     return order
+
+
+def of_like_length(order: Sequence[int], lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[int]:
+    """An order in which the sentences of an update are of like length, and the updates still come in random order.
+
+    Pools of many updates are sorted by length and cut into updates, which are shuffled over the epoch; ties stay in the
+    order given. So kernels meet few lengths at once. What an incomplete last update has, is any sentences.
+
+    Args:
+        order: of the sentences, random.
+        lengths: of each sentence.
+        batch_size: sentences per update.
+        seed, epoch: of the shuffling.
+    """
+    whole = len(order) - len(order) % batch_size
+    updates: list[list[int]] = []
+    for start in range(0, whole, POOL * batch_size):
+        pool = sorted(order[start : min(whole, start + POOL * batch_size)], key=lengths.__getitem__)
+        updates += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+    random.Random(f"updates {seed} {epoch}").shuffle(updates)
+    return [index for update in updates for index in update] + list(order[whole:])
 
 
 def share_drawn(seed: int, at: At) -> float:
@@ -76,14 +105,23 @@ class UpdateSampler:
         batch_size: sentences per update, over all processes.
         seed: of the order.
         epoch: asked when an epoch begins.
+        lengths: of each sentence, where those of an update are to be of like length.
         rank: this process.
         world: number of processes.
     """
 
     def __init__(
-        self, n_sentences: int, batch_size: int, seed: int, epoch: Callable[[], int], *, rank: int = 0, world: int = 1
+        self,
+        n_sentences: int,
+        batch_size: int,
+        seed: int,
+        epoch: Callable[[], int],
+        *,
+        lengths: Sequence[int] | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.n_sentences, self.batch_size, self.seed = n_sentences, batch_size, seed
+        self.n_sentences, self.batch_size, self.seed, self.lengths = n_sentences, batch_size, seed, lengths
         self.epoch, self.rank, self.world = epoch, rank, world
 
     def __len__(self) -> int:
@@ -93,6 +131,8 @@ class UpdateSampler:
     def __iter__(self) -> Iterator[list[At]]:
         epoch = self.epoch()
         order = order_of(self.n_sentences, self.seed, epoch)
+        if self.lengths is not None:
+            order = of_like_length(order, self.lengths, self.batch_size, self.seed, epoch)
         for start in range(0, self.n_sentences, self.batch_size):
             update = order[start : start + self.batch_size]
             yield [At(epoch, index) for index in update[self.rank :: self.world]]
@@ -143,8 +183,12 @@ class TrainingSentences:
             self.sentences.append(sentence)
             self.label_ids.append(np.array([ids[tag] for tag in tags], dtype=np.int64))
         self._close_document(begin)
+        self._limits: dict[str, Any] = {
+            "size": settings.window, "prefix": encoder.prefix_ids, "suffix": encoder.suffix_ids
+        }  # fmt: skip
         self.inner_marks = splits_inner_marks(self.sentences)
         self._encoded = lru_cache(maxsize=2 * CACHED_SENTENCES)(self._encode)
+        self.trunk: KeptTrunk | None = None
 
     def _close_document(self, begin: int) -> None:
         self.document_of += [(begin, len(self.sentences))] * (len(self.sentences) - begin)
@@ -153,27 +197,43 @@ class TrainingSentences:
         """Number of sentences with words."""
         return len(self.sentences)
 
+    @property
+    def lengths(self) -> list[int] | None:
+        """Words of each sentence; None where a window holds its neighbours too, so that all are of like length."""
+        return None if self.settings.context == "document" else [len(sentence.words) for sentence in self.sentences]
+
     def __getitem__(self, at: At) -> list[Example]:
-        size = self.settings.window
-        ends: dict[str, Any] = {"prefix": self.encoder.prefix_ids, "suffix": self.encoder.suffix_ids}
         if self.settings.context == "document":
-            near = self._neighbours(at, size)
+            near = self._neighbours(at, self.settings.window)
             encoded = [self._as_seen(At(at.epoch, index)) for index in near]
-            windows = [w for w in windows_of_document(encoded, near, size=size, **ends) if w.sentence == at.number]
+            windows = [w for w in windows_of_document(encoded, near, **self._limits) if w.sentence == at.number]
         else:
-            windows = windows_of(self._as_seen(at), at.number, size=size, **ends)
+            windows = windows_of(self._as_seen(at), at.number, **self._limits)
         labels = self.label_ids[at.number]
-        return [Example(window, labels[window.owned_from : window.owned_to]) for window in windows]
+        examples = [Example(window, labels[window.owned_from : window.owned_to]) for window in windows]
+        if self.trunk is None:
+            return examples
+        states = self.trunk.of(at.number, self.is_detokenized(at), [len(window) for window in windows])
+        return [example._replace(trunk=own) for example, own in zip(examples, states, strict=True)]
+
+    def forms(self) -> Iterator[tuple[int, bool, list[Window]]]:
+        """Number, whether detokenised, and windows of each sentence in each form in which it may be seen, alone."""
+        for number, sentence in enumerate(self.sentences):
+            share = self.share_detokenized if sentence.text is None else 0.0
+            for detokenized in (*((False,) if share < 1 else ()), *((True,) if share > 0 else ())):
+                yield number, detokenized, windows_of(self._encoded(number, detokenized), number, **self._limits)
 
     def weightless(self) -> Example:
         """A window of which no word counts."""
-        window = self[At(0, 0)][0].window
-        return Example(window, np.full(window.n_owned, IGNORED, dtype=np.int64))
+        example = self[At(0, 0)][0]
+        return example._replace(labels=np.full(example.window.n_owned, IGNORED, dtype=np.int64))
+
+    def is_detokenized(self, at: At) -> bool:
+        """Whether a sentence is seen with the joins of running text in an epoch."""
+        return self.sentences[at.number].text is None and share_drawn(self.seed, at) < self.share_detokenized
 
     def _as_seen(self, at: At) -> Encoded:
-        sentence = self.sentences[at.number]
-        detokenized = sentence.text is None and share_drawn(self.seed, at) < self.share_detokenized
-        return self._encoded(at.number, detokenized)
+        return self._encoded(at.number, self.is_detokenized(at))
 
     def _encode(self, index: int, detokenized: bool) -> Encoded:
         sentence = self.sentences[index]
@@ -225,9 +285,24 @@ class Collator:
 
     def batch(self, examples: Sequence[Example]) -> dict[str, Any]:
         """One micro-batch."""
-        return collate(
+        batch = collate(
             [example.window for example in examples],
             layout=self.layout,
             pad_id=self.sentences.encoder.pad_id,
             labels=[example.labels for example in examples],
         )
+        if self.sentences.trunk is not None:
+            batch["trunk_height"] = self.sentences.trunk.height
+            batch["trunk_states"] = self._states(examples, *batch["input_ids"].shape)
+        return batch
+
+    def _states(self, examples: Sequence[Example], rows: int, length: int) -> Tensor:
+        """(rows, length, hidden): the kept states in the places of their sub-words, zeros elsewhere."""
+        kept = [example.trunk for example in examples if example.trunk is not None]
+        states = kept[0].new_zeros(rows, length, kept[0].shape[-1])
+        if self.layout == "packed":
+            states[0, : sum(map(len, kept))] = torch.cat(kept)
+        else:
+            for row, own in zip(states, kept, strict=True):
+                row[: len(own)] = own
+        return states

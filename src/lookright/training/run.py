@@ -19,6 +19,7 @@ from lookright.training.checkpoints import MODEL_FILE, STATE_FILE
 from lookright.training.compilation import compiled_layers
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import Collator, TrainingSentences
+from lookright.training.kept_trunk import keep_trunk
 from lookright.training.progress import Reporter, RunLog, is_entry
 from lookright.training.recipe import Recipe
 from lookright.training.run_folder import RunFolder, write_error
@@ -252,15 +253,21 @@ class TaggerRun(Run):
     def trainer(self, args: TrainingArguments) -> UpdateTrainer:
         """The loop over sentences."""
         packs = not self.tagger.is_encoder and can_pack(self.backbone)
+        budget = self.recipe.token_budget or 1
         scorer = self.scorer
-        return TaggerTrainer(
+        trainer = TaggerTrainer(
             self.model,
             args,
             recipe=self.recipe,
             plan=self.plan,
             examples=self.examples,
-            collator=Collator(self.examples, self.recipe.token_budget or 1, "packed" if packs else "padded"),
+            collator=Collator(self.examples, budget, "packed" if packs else "padded"),
             evaluate_dev=None
             if scorer is None
             else lambda: scorer.figures(rank=args.process_index, world=args.world_size),
         )
+        assert isinstance(self.recipe, Recipe)
+        self.examples.trunk = keep_trunk(
+            self.tagger, self.examples, self.recipe, budget, packs=packs, autocast=trainer.autocast
+        )
+        return trainer

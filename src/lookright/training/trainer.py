@@ -232,7 +232,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         for index, batch in enumerate(batches):
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                with self._autocast():
+                with self.autocast():
                     loss = self.compute_loss(model, self._on_device(batch)) * scale
                 self.accelerator.backward(loss)
             total += loss.detach()
@@ -313,7 +313,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
     ) -> dict[str, float | None]:
         """Score dev, and stop the run when patience is out."""
         assert self.evaluate_dev is not None
-        with self._autocast():
+        with self.autocast():
             figures = self.evaluate_dev()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
@@ -340,7 +340,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         if odd is not None:
             raise OutputError(f"{folder / MODEL_FILE}: the tensor {odd!r} was not written as it is in memory")
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Computation in bfloat16, where the recipe asks for it and the Trainer does not see to it."""
         if self.recipe.precision != "bfloat16" or self.args.bf16:
             return contextlib.nullcontext()

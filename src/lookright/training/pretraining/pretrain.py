@@ -21,8 +21,8 @@ from lookright.models.base import DTYPES, install_plan
 from lookright.models.language_model import LanguageModel, save_base
 from lookright.models.lora import has_lora, merge_lora
 from lookright.plan import MaskPlan
+from lookright.training.cache import cache_folder
 from lookright.training.compilation import check_compiler
-from lookright.training.pretraining.cache import cache_folder
 from lookright.training.pretraining.card import base_card
 from lookright.training.pretraining.corpus import text_files
 from lookright.training.pretraining.loop import PretrainRun

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from lookright.errors import DataError, UnsupportedModelError
-from lookright.training.pretraining.cache import made_once
+from lookright.training.cache import made_once
 from lookright.training.pretraining.corpus import documents, file_hash, is_held_out
 
 log = logging.getLogger("lookright")

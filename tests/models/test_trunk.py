@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, Family
 
+from families import FAMILIES, Family
 from lookright.attention import apply_plan, can_pack, decoder_layers, packed_kwargs
 from lookright.models.trunk import trunk_fingerprint, trunk_given, trunk_height, trunk_states
 from lookright.plan import MaskPlan

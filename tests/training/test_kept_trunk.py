@@ -35,9 +35,7 @@ def changed(folder: Path, plan: str, **options: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(("plan", "layers", "expected"), [("0011", "unmasked", "23"), ("1", "top:1", "3")])
-def test_only_the_layers_that_are_named_are_trained(
-    tiny_llama: Path, plan: str, layers: str, expected: str
-) -> None:
+def test_only_the_layers_that_are_named_are_trained(tiny_llama: Path, plan: str, layers: str, expected: str) -> None:
     assert changed(tiny_llama, plan, train_layers=layers) == set(expected)
 
 
@@ -75,9 +73,7 @@ def test_the_trunk_is_not_computed_again(tiny_llama: Path, monkeypatch: pytest.M
         run(tiny_llama, plan="0111", dev=None, train_layers="top:2")
 
 
-def test_what_is_half_written_does_not_count(
-    tiny_llama: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_half_written_does_not_count(tiny_llama: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = kept_trunk._Maker.write
 
     def dies(self: Any, folder: Path) -> None:

@@ -37,7 +37,7 @@ from lookright.models.base import (
     weight_files,
 )
 from lookright.models.config import LookRightConfig
-from lookright.models.store import portable, save_staged
+from lookright.models.store import portable, refuse_damaged, save_staged
 
 log = logging.getLogger("lookright")
 
@@ -212,6 +212,7 @@ def save_base(
         else:
             (stage / "config.json").write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(stage)
+        refuse_damaged(model)
         for name, text in extra_files.items():
             (stage / name).write_text(text, encoding="utf-8")
         _compare(stage, model)

@@ -43,6 +43,9 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         return folder
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     with writing(folder.parent):
+        for left in folder.parent.glob(f".{folder.name}.*"):  # of a run that was killed
+            if left == partial or not _lives(left.suffix[1:]):
+                shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
             make(partial)
@@ -55,3 +58,14 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _lives(process: str) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -135,6 +135,8 @@ class Run(ABC):
         newest = None
         if args.process_index == 0:
             newest = self.folder.begin(self.recipe, account, resume=self.recipe.resume)
+            if self.recipe.resume and newest is None:
+                log.info("%s has no checkpoint to go on from: beginning at the beginning", self.folder.path)
             self.folder.checkpoints.clear_partial()
         args.distributed_state.wait_for_everyone()
         return newest if args.process_index == 0 else self.folder.begin(self.recipe, account, resume=True)

@@ -27,6 +27,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from lookright.errors import LookRightError, OutputError, RecipeError
 from lookright.inference.device import is_out_of_memory
+from lookright.models.store import refuse_damaged
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
 from lookright.training.optimizers import hidden_matrices, make_optimizer
@@ -330,6 +331,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         if not self.args.should_save:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_damaged(self.model)
         if state is None:
             names = trained_state(self.model)
         else:

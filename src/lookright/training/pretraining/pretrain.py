@@ -23,6 +23,7 @@ from lookright.models.lora import has_lora, merge_lora
 from lookright.plan import MaskPlan
 from lookright.training.cache import cache_folder
 from lookright.training.compilation import check_compiler
+from lookright.training.examples import At
 from lookright.training.pretraining.card import base_card
 from lookright.training.pretraining.corpus import text_files
 from lookright.training.pretraining.loop import PretrainRun
@@ -45,6 +46,9 @@ from lookright.training.surroundings import machine_account, process_kept
 from lookright.training.trainer import LOGGED_LOSSES, RunPlan
 
 FEWEST: Final = 1_000
+TIMING: Final = ("tokens_per_second", "arithmetic", "seconds")
+LOOKED_AT: Final = 1_000
+"""Sequences that are looked at for something to predict."""
 """Sub-words below which a text is taken for a mistake."""
 PICTURE: Final = "loss.png"
 
@@ -119,6 +123,7 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
     if recipe.resume:
         recipe = folder.as_before(recipe)
     device = resolve_device(recipe.device)
+    timing = {name: value for name, value in folder.result().items() if name in TIMING}
     with process_kept():
         ready = prepare(recipe, device)
         model = ready.found.model
@@ -146,7 +151,7 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
         account=account,
     )
     if os.environ.get("RANK", "0") == "0":
-        _save(result, ready, folder)
+        _save(result, ready, folder, timing)
     return result
 
 
@@ -186,9 +191,14 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     prepare_weights(model, resolved, mask)
     encoder = SubwordEncoder(tokenizer)
     options: dict[str, Any] = {"prefix": encoder.prefix_ids, "suffix": encoder.suffix_ids, "seed": recipe.seed}
-    objective = _objective(resolved, tokenizer, mask)
+    objective = _objective(resolved, tokenizer, mask, model.get_input_embeddings().num_embeddings)
     assert resolved.length is not None
     train = Sequences(corpus.train, objective, resolved.length, **options)
+    if not any(len(train[At(0, number)].target) for number in range(min(len(train), LOOKED_AT))):
+        raise DataError(
+            f"{', '.join(map(str, files))}: nothing can be predicted in the first {LOOKED_AT:,} sequences, which are "
+            "of one sub-word or less; expected running text, its documents apart by blank lines"
+        )
     held_out = None
     if len(corpus.held_out):
         held_out = Sequences(corpus.held_out, objective, resolved.length, most=recipe.held_out_tokens, **options)
@@ -199,12 +209,14 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     )
 
 
-def _objective(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase, mask: Mask | None) -> Objective:
+def _objective(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase, mask: Mask | None, n_rows: int) -> Objective:
+    """What is predicted; random sub-words are drawn among those that tokenizer and embeddings both have."""
+    n_known = min(len(tokenizer), n_rows)
     if mask is None:
         return Objective("clm")
     special = {*tokenizer.all_special_ids, mask.id}
     return Objective(
-        recipe.objective, mask.id, recipe.mask_rate or 0.0, recipe.masking or "bert", len(tokenizer), tuple(special)
+        recipe.objective, mask.id, recipe.mask_rate or 0.0, recipe.masking or "bert", n_known, tuple(special)
     )
 
 
@@ -232,8 +244,8 @@ def account_of(ready: Prepared, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _save(result: PretrainResult, ready: Prepared, folder: RunFolder) -> None:
-    """Write the base, its card, the picture and the account."""
+def _save(result: PretrainResult, ready: Prepared, folder: RunFolder, timing: dict[str, Any]) -> None:
+    """Write the base, its card, the picture and the account; `timing` is kept where nothing was left to train."""
     model = ready.found.model
     if ready.recipe.save_dtype != "float32":
         model = copy.deepcopy(model).to(DTYPES[ready.recipe.save_dtype])
@@ -248,8 +260,15 @@ def _save(result: PretrainResult, ready: Prepared, folder: RunFolder) -> None:
     result.account["result"] = {
         "loss": result.loss,
         "held_out_loss": result.held_out_loss,
+        **(timing if result.tokens_per_second is None and timing else _timing(result)),
+    }
+    folder.write_account(result.account)
+
+
+def _timing(result: PretrainResult) -> dict[str, Any]:
+    """How fast it went, since it began or was resumed."""
+    return {
         "tokens_per_second": result.tokens_per_second,
         "arithmetic": result.arithmetic,
         "seconds": round(result.seconds, 1),
     }
-    folder.write_account(result.account)

@@ -41,10 +41,6 @@ CACHED_SENTENCES: Final = 200_000
 """How many encoded sentences are kept, each in its spaced and its detokenised form."""
 
 
-POOL: Final = 50
-"""Updates that are sorted by length together."""
-
-
 class Example(NamedTuple):
     """A window and the label ids (n_owned,) of the words that it owns; what the trunk makes of it, where it is kept."""
 
@@ -67,27 +63,6 @@ def order_of(n_sentences: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def of_like_length(order: Sequence[int], lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[int]:
-    """An order in which the sentences of an update are of like length, and the updates still come in random order.
-
-    Pools of many updates are sorted by length and cut into updates, which are shuffled over the epoch; ties stay in the
-    order given. So kernels meet few lengths at once. What an incomplete last update has, is any sentences.
-
-    Args:
-        order: of the sentences, random.
-        lengths: of each sentence.
-        batch_size: sentences per update.
-        seed, epoch: of the shuffling.
-    """
-    whole = len(order) - len(order) % batch_size
-    updates: list[list[int]] = []
-    for start in range(0, whole, POOL * batch_size):
-        pool = sorted(order[start : min(whole, start + POOL * batch_size)], key=lengths.__getitem__)
-        updates += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
-    random.Random(f"updates {seed} {epoch}").shuffle(updates)
-    return [index for update in updates for index in update] + list(order[whole:])
-
-
 def share_drawn(seed: int, at: At) -> float:
     """A number in [0, 1) that depends on the seed, the epoch and the sentence only."""
     digest = hashlib.blake2b(f"join {seed} {at.epoch} {at.number}".encode(), digest_size=8).digest()
@@ -105,23 +80,14 @@ class UpdateSampler:
         batch_size: sentences per update, over all processes.
         seed: of the order.
         epoch: asked when an epoch begins.
-        lengths: of each sentence, where those of an update are to be of like length.
         rank: this process.
         world: number of processes.
     """
 
     def __init__(
-        self,
-        n_sentences: int,
-        batch_size: int,
-        seed: int,
-        epoch: Callable[[], int],
-        *,
-        lengths: Sequence[int] | None = None,
-        rank: int = 0,
-        world: int = 1,
+        self, n_sentences: int, batch_size: int, seed: int, epoch: Callable[[], int], *, rank: int = 0, world: int = 1
     ) -> None:
-        self.n_sentences, self.batch_size, self.seed, self.lengths = n_sentences, batch_size, seed, lengths
+        self.n_sentences, self.batch_size, self.seed = n_sentences, batch_size, seed
         self.epoch, self.rank, self.world = epoch, rank, world
 
     def __len__(self) -> int:
@@ -131,8 +97,6 @@ class UpdateSampler:
     def __iter__(self) -> Iterator[list[At]]:
         epoch = self.epoch()
         order = order_of(self.n_sentences, self.seed, epoch)
-        if self.lengths is not None:
-            order = of_like_length(order, self.lengths, self.batch_size, self.seed, epoch)
         for start in range(0, self.n_sentences, self.batch_size):
             update = order[start : start + self.batch_size]
             yield [At(epoch, index) for index in update[self.rank :: self.world]]
@@ -196,11 +160,6 @@ class TrainingSentences:
     def __len__(self) -> int:
         """Number of sentences with words."""
         return len(self.sentences)
-
-    @property
-    def lengths(self) -> list[int] | None:
-        """Words of each sentence; None where a window holds its neighbours too, so that all are of like length."""
-        return None if self.settings.context == "document" else [len(sentence.words) for sentence in self.sentences]
 
     def __getitem__(self, at: At) -> list[Example]:
         if self.settings.context == "document":

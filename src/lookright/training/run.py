@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from lookright.attention import can_pack
+from lookright.attention import can_pack, is_encoder
 from lookright.errors import LookRightError, OutputError
 from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.training.casting import cast_once
 from lookright.training.checkpoints import MODEL_FILE, STATE_FILE
 from lookright.training.compilation import compiled_layers
 from lookright.training.evaluation import DevScorer
@@ -92,6 +93,11 @@ class Run(ABC):
         """What shows the run."""
 
     @property
+    def casts(self) -> bool:
+        """Whether the states are cast to a lower precision; a compiled model sees to it."""
+        return self.recipe.precision != "float32" and not self.recipe.compile and not is_encoder(self.backbone.config)
+
+    @property
     @abstractmethod
     def backbone(self) -> PreTrainedModel:
         """The layers."""
@@ -158,6 +164,7 @@ class Run(ABC):
             with (
                 recomputed_activations(self.backbone, self.recipe.gradient_checkpointing),
                 compiled_layers(self.backbone, bool(self.recipe.compile)),
+                cast_once(self.backbone, self.casts),
             ):
                 trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         except BaseException as error:

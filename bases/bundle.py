@@ -54,7 +54,7 @@ def figures(folder: Path) -> dict[str, Any]:
         "corpus": corpus,
         "loss": result["held_out_loss"],
         "perplexity": math.exp(result["held_out_loss"]),
-        "held_out": account["dev"]["tokens"],
+        "held_out": account["dev"]["scored"],
         "machine": f"{machine['cores']} processor cores" if machine["device"] == "cpu" else machine["device"],
         "hours": round(passes * corpus) / result["tokens_per_second"] / 3600,
         "speed": result["tokens_per_second"],

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
         "result": {"held_out_loss": 3.9, "tokens_per_second": 5000.0},
         "outcome": {"n_updates": 4900},
         "train": {"tokens": 70_000_000},
-        "dev": {"tokens": 100_000},
+        "dev": {"tokens": 100_000, "scored": 90_000},
         "machine": {"device": "cpu", "cores": 2},
     }
     (folder / "run.json").write_text(json.dumps(account))
@@ -53,6 +53,7 @@ def test_it_is_put_into_place_at_once(bundle: Any, folder: Path, monkeypatch: py
         call(bundle, folder, monkeypatch)
         assert sorted(p.name for p in bundle.TARGET.iterdir()) == sorted([*bundle.FILES, "README.md"])
         assert [p.name for p in bundle.TARGET.parent.iterdir()] == ["nano"]
+    assert "90,000 sub-words" in (bundle.TARGET / "README.md").read_text()
     assert "3.9" in (bundle.TARGET / "README.md").read_text()
 
 

@@ -144,10 +144,11 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     tokenizer = toys.byte_bpe_tokenizer()
     whole = tokenise([corpus], tokenizer, tmp_path / "cache", share=0.0)
     (folder,) = (tmp_path / "cache" / "tokens").iterdir()
-    for process in (os.getpid(), 2**22 + 1):  # one of this number, and one that cannot be
-        shutil.copytree(folder, folder.with_name(f".{folder.name}.{process}"))
-    others = folder.with_name(f".{folder.name}.1")
-    others.mkdir()
+    left, others = (folder.with_name(f".{folder.name}.{name}") for name in ("left", "others"))
+    for place in (left, others):
+        shutil.copytree(folder, place)
+    for path in (*left.iterdir(), left):
+        os.utime(path, (0, 0))
     shutil.rmtree(folder)
     again = tokenise([corpus], tokenizer, tmp_path / "cache", share=0.0)
     assert len(again.train) == len(whole.train)

@@ -189,6 +189,7 @@ def test_another_recipe_or_text_is_refused_and_nothing_lost(corpus: Path, tmp_pa
     for options, words in (
         ({"updates": 3}, "another recipe: updates was 2 and is 3 now"),
         ({"seed": 1}, "another recipe: seed was 0"),
+        ({"method": "lora", "base": "b"}, "another recipe: base was None and is 'b' now"),
     ):
         with pytest.raises(RecipeError, match=words):
             run(corpus, out, **{"updates": 2, "checkpoints": 1, "resume": True, **options})
@@ -213,6 +214,21 @@ def test_text_that_cannot_be_trained_on(text: bytes, words: str, tmp_path: Path)
         run(tmp_path / "bad.txt", tmp_path / "out", held_out=0.0)
     assert "bad.txt" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tracker_that_is_not_there_is_said_at_once(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="report_to is 'foo', which is no tracker that is installed"):
+        run(corpus, tmp_path / "out", report_to="foo")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loop_that_cannot_be_made_leaves_nothing(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LanguageModelTrainer, "__init__", None)
+    with pytest.raises(TypeError):
+        run(corpus, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

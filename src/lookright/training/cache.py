@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Final
 from lookright.training.run_folder import writing
 
 MARKER: Final = "complete"
+ABANDONED_AFTER: Final = 3600.0
+"""Seconds; another process, maybe on another machine, may still be writing."""
 
 
 def cache_folder(given: str | None) -> Path:
@@ -41,10 +44,10 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         while not (folder / MARKER).is_file():  # the launcher ends us when the first process fails
             time.sleep(0.2)
         return folder
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     with writing(folder.parent):
-        for left in folder.parent.glob(f".{folder.name}.*"):  # of a run that was killed
-            if left == partial or not _lives(left.suffix[1:]):
+        for left in folder.parent.glob(f".{folder.name}.*"):
+            if _abandoned(left):
                 shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
@@ -60,12 +63,9 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _lives(process: str) -> bool:
-    """Whether a process of this number runs on this machine."""
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except OSError:
-        return True
-    return True
+def _abandoned(partial: Path) -> bool:
+    """Whether nothing was written to a half-made folder for long: its process was killed."""
+    with contextlib.suppress(OSError):
+        newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
+        return time.time() - newest > ABANDONED_AFTER
+    return False

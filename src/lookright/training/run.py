@@ -121,7 +121,12 @@ class Run(ABC):
         if done < self.plan.n_updates and not out_of_patience(history, self.plan.patience):
             if done and first:
                 log.info("going on after update %d of %d", done, self.plan.n_updates)
-            trainer = self.trainer(args)
+            try:
+                trainer = self.trainer(args)
+            except BaseException:
+                if first:
+                    self.folder.tidy()
+                raise
             self._train(trainer, newest, history, progress=progress and first)
             history, last = trainer.state.log_history, trainer.state.global_step
         chosen = best_update(history)

@@ -82,7 +82,12 @@ class RunFolder:
             for name, opt in recipe.options().items()
             if opt.auto is not None and name != "plan" and getattr(recipe, name) is None
         ]
-        return recipe.replace(**{name: getattr(earlier, name) for name in automatic})
+        try:
+            return recipe.replace(**{name: getattr(earlier, name) for name in automatic})
+        except RecipeError:  # what is given does not go with what was: then that it differs is the news
+            given = [name for name in recipe.options() if name not in automatic and name not in recipe.FREE]
+            self._refuse_another(recipe, earlier, [n for n in given if getattr(recipe, n) != getattr(earlier, n)])
+            raise
 
     def begin(self, recipe: RecipeForm, account: Mapping[str, Any], *, resume: bool) -> Path | None:
         """Write recipe and account of a new run; or find the checkpoint from which an earlier one goes on.
@@ -153,16 +158,20 @@ class RunFolder:
             raise RecipeError(f"{self.path} holds a run of `lookright {kind}`; give a new folder")
         return before
 
-    def _compare(self, recipe: RecipeForm, account: Mapping[str, Any]) -> dict[str, Any]:
-        """The account of the earlier run, which must be the same run."""
-        before = self._check_command(recipe)
-        earlier = type(recipe).from_toml(self.path / RECIPE_FILE)
-        if names := recipe.differences(earlier):
+    def _refuse_another(self, recipe: RecipeForm, earlier: RecipeForm, names: list[str]) -> None:
+        """Raise where options differ from those of the earlier run."""
+        if names:
             raise RecipeError(
                 f"the run in {self.path} cannot go on with another recipe: {names[0]} was "
                 f"{getattr(earlier, names[0])!r} and is {getattr(recipe, names[0])!r} now"
                 + (f" ({', '.join(names[1:])} differ, too)" if names[1:] else "")
             )
+
+    def _compare(self, recipe: RecipeForm, account: Mapping[str, Any]) -> dict[str, Any]:
+        """The account of the earlier run, which must be the same run."""
+        before = self._check_command(recipe)
+        earlier = type(recipe).from_toml(self.path / RECIPE_FILE)
+        self._refuse_another(recipe, earlier, recipe.differences(earlier))
         for key, words in _IDENTITY.items():
             if before.get(key) != account.get(key):
                 raise RecipeError(f"the run in {self.path} cannot go on: {words} changed since; give a new folder")

@@ -106,7 +106,7 @@ def language_model(recipe: PretrainRecipe, files: Sequence[Path], cache: Path) -
         ModelFolderError, UnsupportedModelError: see `load_language_model`.
     """
     if recipe.base is not None:
-        found = load_language_model(recipe.base, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
+        found = load_language_model(recipe.base, revision=recipe.revision)
         bare_decoder(found.model).config.__dict__.pop(PLAN_KEY, None)
         return found
     shape = recipe.shape()

@@ -42,7 +42,7 @@ from lookright.training.pretraining.recipe import BATCH_TOKENS, PretrainRecipe
 from lookright.training.pretraining.sequences import Sequences
 from lookright.training.pretraining.tokens import TokenisedCorpus, tokenise, tokenizer_hash
 from lookright.training.run_folder import RunFolder
-from lookright.training.surroundings import machine_account, process_kept
+from lookright.training.surroundings import check_tracker, machine_account, process_kept
 from lookright.training.trainer import LOGGED_LOSSES, RunPlan
 
 FEWEST: Final = 1_000
@@ -120,6 +120,7 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
         raise RecipeError("no out folder is given for the base; give out")
     folder = RunFolder(Path(recipe.out))
     folder.check(resume=recipe.resume)
+    check_tracker(recipe.report_to)
     if recipe.resume:
         recipe = folder.as_before(recipe)
     device = resolve_device(recipe.device)
@@ -237,7 +238,11 @@ def account_of(ready: Prepared, device: torch.device) -> dict[str, Any]:
         "command": PretrainRecipe.COMMAND,
         **machine_account(ready.recipe.seed, device),
         "train": {"sha256": ready.corpus.sha256, "documents": train.n_documents, "tokens": len(train)},
-        "dev": {"documents": held_out.n_documents, "tokens": len(held_out)},
+        "dev": {
+            "documents": held_out.n_documents,
+            "tokens": len(held_out),
+            "scored": 0 if ready.held_out is None else ready.held_out.n_tokens,
+        },
         "tokenizer": ready.tokenizer_sha256,
         "base": None if ready.found.source is None else ready.found.source.to_dict(),
         "plan": ready.plan.to_list(),

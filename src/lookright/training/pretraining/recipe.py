@@ -66,7 +66,7 @@ class PretrainRecipe(RecipeForm):
     GROUPS: ClassVar[Mapping[str, str]] = GROUPS
     # The text is compared by its content, wherever it lies.
     FREE: ClassVar[frozenset[str]] = frozenset(
-        {"text", "out", "resume", "cache", "token_budget", "compile", "report_to", "trust_remote_code"}
+        {"text", "out", "resume", "cache", "token_budget", "compile", "report_to"}
     )
 
     # base
@@ -90,7 +90,6 @@ class PretrainRecipe(RecipeForm):
         metavar="DIR",
     )
     revision: str | None = shared("revision")
-    trust_remote_code: bool = shared("trust_remote_code")
     # shape
     layers: int | None = option("decoder layers", "shape", "int", auto="8", low=1, metavar="N")
     hidden: int | None = option("width", "shape", "int", auto="256", low=2, metavar="N")

@@ -114,7 +114,8 @@ def tokenise(
         )
     train, held_out = (_read(folders, part) for part in PARTS)
     if not len(train):
-        raise DataError(f"no text to train on in {', '.join(str(path) for path in files)}: expected plain text")
+        left = f"; all of it fell into the share of {share:g} that is held out" if len(held_out) else ""
+        raise DataError(f"no text to train on in {', '.join(str(path) for path in files)}: expected plain text{left}")
     return TokenisedCorpus(train, held_out, hashlib.sha256(" ".join(d for d, _ in hashes).encode()).hexdigest())
 
 

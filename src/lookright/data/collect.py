@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from lookright.data.sentence import Dataset, Note, Place, Sentence
 from lookright.errors import SchemeError
@@ -14,11 +14,21 @@ log: Final = logging.getLogger("lookright.data")
 
 
 class Read(NamedTuple):
-    """What a reader yields: a sentence, whether it begins a document, and the line of each of its words (if known)."""
+    """What a reader yields.
+
+    Attributes:
+        sentence: the sentence.
+        starts_document: whether it begins a document.
+        lines: the line of each of its words, where that is known.
+        rest: of a JSON record that is to be tagged, what goes on into the result: all but its gold.
+        words_given: of such a record, whether it says itself what its words are.
+    """
 
     sentence: Sentence
     starts_document: bool = False
     lines: Sequence[int] | None = None
+    rest: Mapping[str, Any] | None = None
+    words_given: bool = False
 
 
 def collect(

@@ -97,14 +97,12 @@ def test_an_error_comes_after_what_was_done_before_it(stage: str) -> None:
             raise KeyError(f"{where} {item}")
         return item
 
-    done = []
+    done: list[int] = []
+    stream = overlapped(
+        (fail("read", n) for n in range(20)), lambda item: fail("compute", item), lambda item, _: fail("finish", item)
+    )
     with pytest.raises(KeyError, match=f"{stage} 7"):
-        for result in overlapped(
-            (fail("read", n) for n in range(20)),
-            lambda item: fail("compute", item),
-            lambda item, _: fail("finish", item),
-        ):
-            done.append(result)
+        done.extend(stream)
     assert done == list(range(7))
 
 

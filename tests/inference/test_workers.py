@@ -72,17 +72,16 @@ def test_order_errors_and_deaths(tmp_path: Path, caplog: pytest.LogCaptureFixtur
             assert list(workers.map([1, "warn", 2])) == [1, "warn", 4]
         assert "2 words are long" in caplog.text
         # An error comes in its place, after all that stands before it, however long that takes.
-        found = []
+        found: list[Any] = []
         with pytest.raises(DataError, match=r"^a file:3: a bad item$"):
-            for result in workers.map([0.2, 5, "fail", 6]):
-                found.append(result)
+            found.extend(workers.map([0.2, 5, "fail", 6]))
         assert found == [0.2, 25]
         assert {worker.process.pid for worker in workers._workers} == pids
     with Workers(Toy(tmp_path), 2, threads=1) as workers:
         with caplog.at_level(logging.WARNING, "lookright"):
             assert list(workers.map([1, 2, "die once", 3, 4])) == [1, 4, "die once", 9, 16]
         assert "was ended by signal 9 (out of memory?): a new one does its sentences again" in caplog.text
-        with pytest.raises(WorkerError, match="signal 9.*as did another one over the same"):
+        with pytest.raises(WorkerError, match=r"signal 9.*as did another one over the same"):
             list(workers.map([1, "die", 2]))
 
 
@@ -93,10 +92,9 @@ def test_other_errors_are_named_and_input_errors_come_last(tmp_path: Path) -> No
         raise DataError("line 4 is bad")
 
     with Workers(Toy(tmp_path), 2, threads=1) as workers:
-        found = []
+        found: list[Any] = []
         with pytest.raises(DataError, match="line 4 is bad"):
-            for result in workers.map(broken()):
-                found.append(result)
+            found.extend(workers.map(broken()))
         assert found == [1, 4, 9]
         with pytest.raises(WorkerError, match="unexpected KeyError"):
             list(workers.map(["crash"]))

@@ -47,9 +47,9 @@ def save_tagger(folder: Path) -> None:
 
 def sentences(n: int) -> list[list[str]]:
     """The bundled training sentences, over and over in another order, with numbers in them that are always new."""
-    from lookright.data import sample
+    from lookright.data import read_conll, sample
 
-    words = [list(sentence.words) for sentence in sample("train")]
+    words = [list(sentence.words) for sentence in read_conll(sample()["train"])]
     order = random.Random(0)
     return [[*order.choice(words), str(order.randrange(10**6))] for _ in range(n)]
 

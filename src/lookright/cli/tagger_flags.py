@@ -81,6 +81,7 @@ def load_predictor(options: dict[str, Any]) -> tuple[Predictor, WordSplitter]:
     return tagger.predictor, tagger.splitter
 
 
+@quick_start()
 def load_tagger(args: argparse.Namespace) -> Tagger:
     """Load the saved tagger `args.model` as the machine flags ask.
 

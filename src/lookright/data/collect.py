@@ -86,7 +86,8 @@ def _scheme(sentences: Sequence[Sentence], given: Scheme | None, source: str) ->
 
 def _ill_formed(reads: Sequence[Read], scheme: Scheme, *, repaired: bool) -> Note | None:
     places = []
-    for sentence, _, lines in reads:
+    for read in reads:
+        sentence, lines = read.sentence, read.lines
         for problem in ill_formed(sentence.tags or (), scheme):
             line = sentence.line if lines is None else lines[problem.index]
             text = f"{problem.tag} on {sentence.words[problem.index]!r}: {problem.reason}"

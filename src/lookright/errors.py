@@ -10,7 +10,8 @@
     ├── ModelFolderError        a model folder that is missing, incomplete, unsafe or altered
     ├── RecipeError             an option or a combination of options that cannot work
     ├── OutputError             an output place that cannot be written, or that holds something else
-    └── MissingExtraError       an optional package that the request needs
+    ├── MissingExtraError       an optional package that the request needs
+    └── WorkerError             a process that worked for this one failed or died
 
     LookRightWarning            what a user should know, and can silence
 
@@ -86,6 +87,10 @@ class MissingExtraError(LookRightError, ImportError):
         super().__init__(
             f"{why} needs the package {package!r}, which is not installed: pip install 'lookright[{extra}]'"
         )
+
+
+class WorkerError(LookRightError):
+    """A process that worked for this one failed or died."""
 
 
 class LookRightWarning(UserWarning):

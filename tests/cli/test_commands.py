@@ -8,12 +8,10 @@ import re
 import sys
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lookright.cli.predict import chunks
 from lookright.data import read_conll
 
 TEXTS = ["Jordan smiled at us.", "", "they live in Paris 😀", "Zagreb"]
@@ -75,12 +73,9 @@ def test_predict_shows_brackets_where_there_is_no_colour(files: Path, texts: Pat
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
 def test_predict_honours_no_color(no_color: str, coloured: bool, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lookright.cli.predict import write_screen
+    from lookright.data import Read
+    from lookright.inference.formats import Screen
     from lookright.inference.predictor import Span, Tagging
-
-    class Screen(io.StringIO):
-        def isatty(self) -> bool:
-            return True
 
     monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -88,10 +83,9 @@ def test_predict_honours_no_color(no_color: str, coloured: bool, files: Path, mo
     end = len(sentence.words[0])
     span = Span("LOC", 0, end, sentence.words[0], 0.9, 0, 1)
     tagging = Tagging(("B-LOC", *["O"] * (len(sentence) - 1)), (0.9,) * len(sentence), (span,))
-    tagger: Any = SimpleNamespace(settings=SimpleNamespace(types=("LOC",)))
-    screen = Screen()
-    write_screen([(sentence, tagging)], tagger, screen)
-    assert ("\x1b[1;3" in screen.getvalue()) == coloured
+    shown = Screen(("LOC",), terminal=True).body([(Read(sentence), tagging)])
+    assert ("\x1b[1;3" in shown) == coloured
+    assert "\x1b" not in Screen(("LOC",), terminal=False).body([(Read(sentence), tagging)])
 
 
 @pytest.mark.parametrize("arguments", [(), ("-",)])
@@ -100,23 +94,6 @@ def test_predict_reads_stdin(arguments: tuple[str, ...], files: Path, run: Any, 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream, encoding="utf-8"))
     done = run("predict", files / "tagger", *arguments)
     assert json.loads(done.out)["text"] == "Zagreb is nice."
-
-
-def test_chunks_are_bounded_and_documents_whole() -> None:
-    reads: Any = [SimpleNamespace(number=i, starts_document=i in (0, 5, 6)) for i in range(10)]
-    alone = list(chunks(iter(reads), 3, whole_documents=False))
-    assert [len(chunk) for chunk in alone] == [3, 3, 3, 1]
-    together = list(chunks(iter(reads), 3, whole_documents=True))
-    assert [len(chunk) for chunk in together] == [5, 5]
-    assert [read.number for chunk in together for read in chunk] == list(range(10))
-
-
-def test_a_full_chunk_goes_on_before_the_next_line_is_read() -> None:
-    def keyboard() -> Any:
-        yield SimpleNamespace(starts_document=True)
-        pytest.fail("asked for the second line before the first was answered")
-
-    assert len(next(chunks(keyboard(), 1, whole_documents=False))) == 1
 
 
 # ----------------------------------------------------------------------------------------------------------- evaluate

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 import toys
 from lookright.data.sentence import Sentence
-from lookright.encoding import SubwordEncoder, join
+from lookright.encoding import SubwordEncoder, join, true_gaps
 from lookright.errors import LookRightWarning, UnsupportedModelError
 
 KINDS: dict[str, Any] = {
@@ -221,15 +221,76 @@ def test_giant_word_is_bounded_and_not_remembered() -> None:
     encoder = SubwordEncoder(toys.byte_bpe_tokenizer())
     giant = "ab" * 150_000
     encoder.encode(of_words("the", "dog"))
-    before = encoder._remembered.cache_info().currsize
+    before = sum(map(len, encoder._remembered))
     started = time.perf_counter()
     encoded = encoder.encode(of_words("the", giant, "dog", "x" * 65))
     assert time.perf_counter() - started < 10
     assert encoded.n_words == 4
     assert encoded.word_last[1] - encoded.word_first[1] > 1000
-    remembered = encoder._remembered.cache_info()
-    assert remembered.currsize == before
-    assert remembered.maxsize is not None
+    assert sum(map(len, encoder._remembered)) == before
+
+
+def test_what_is_remembered_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lookright.encoding.subwords.CACHE_SIZE", 50)
+    encoder, tokenizer = SubwordEncoder(toys.byte_bpe_tokenizer()), toys.byte_bpe_tokenizer()
+    sentences = [of_words(*(f"w{number}x{word}" for word in range(9)), "the", "dog") for number in range(30)]
+    for sentence in (*sentences, *sentences):
+        assert encoder.encode(sentence).input_ids.tolist() == tokenizer(" ".join(sentence.words))["input_ids"]
+        assert sum(map(len, encoder._remembered)) <= 50
+    together = encoder.encode_many(sentences)
+    assert [one.input_ids.tolist() for one in together] == [encoder.encode(s).input_ids.tolist() for s in sentences]
+    assert sum(map(len, encoder._remembered)) <= 50
+
+
+def one_by_one(encoder: SubwordEncoder, sentence: Sentence, continues: bool) -> tuple[list[int], ...]:
+    """The sub-words of a sentence by the plain rule: word after word, each asked of the tokenizer alone."""
+    gaps = true_gaps(sentence) or [False] * len(sentence)
+    ids: list[int] = []
+    first: list[int] = []
+    last: list[int] = []
+    n_placeholders = 0
+    for index, (word, glue) in enumerate(zip(sentence.words, gaps, strict=True)):
+        spaced = (continues or encoder.prefix_space) if index == 0 else not glue
+        [piece] = encoder._new_pieces([(word, spaced)])
+        first.append(len(ids) + piece.n_gap)
+        ids += piece.ids
+        last.append(len(ids) - 1)
+        n_placeholders += piece.placeholder
+    return ids, first, last, [n_placeholders]
+
+
+@every_kind
+@property_test
+@given(sentences=st.lists(st.lists(any_words | corpus_words, max_size=9), max_size=9), data=st.data())
+def test_many_sentences_at_once_are_what_each_is_alone(
+    kind: str, sentences: list[list[str]], data: st.DataObject
+) -> None:
+    _, encoder = made(kind)
+    given_sentences = []
+    for words in sentences:
+        glued = data.draw(st.none() | st.lists(st.booleans(), min_size=len(words), max_size=len(words)))
+        text, offsets = (None, None) if glued is None else join(words, glued)
+        given_sentences.append(Sentence(tuple(words), text=text, offsets=offsets))
+    for found, continues in (
+        (encoder.encode_many(given_sentences), False),
+        (encoder.encode_document(given_sentences), True),
+    ):
+        assert len(found) == len(given_sentences)
+        for index, (one, sentence) in enumerate(zip(found, given_sentences, strict=True)):
+            expected = one_by_one(encoder, sentence, continues and index > 0)
+            got = (one.input_ids, one.word_first, one.word_last)
+            assert ([part.tolist() for part in got], [one.n_placeholders]) == (list(expected[:3]), expected[3])
+            assert {part.dtype for part in got} == {np.dtype(np.int32)}
+
+
+def test_a_batch_for_the_tokenizer_is_what_single_words_are() -> None:
+    """The tokenizer's batches, which begin at some number of new words, against its single calls."""
+    words = [f"word{number}" for number in range(100)] + ["\ufe0f", "</s>", "e\u0301", "\u3000x"]
+    for kind in KINDS:
+        tokenizer = KINDS[kind]()
+        keys = [(word, spaced) for word in words for spaced in (False, True)]
+        encoder = SubwordEncoder(tokenizer)
+        assert encoder._new_pieces(keys) == [encoder._new_pieces([key])[0] for key in keys], kind
 
 
 def test_sentence_of_a_hundred_thousand_words() -> None:

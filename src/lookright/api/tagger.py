@@ -18,6 +18,7 @@ from lookright.data import Dataset, Document, Sentence, WordSplitter
 from lookright.data.words import SplitFunction
 from lookright.errors import LabelError, OutputError, RecipeError
 from lookright.inference.device import resolve_device
+from lookright.inference.labeler import tag_with_workers
 from lookright.inference.predictor import Predictor, Span, Tagging
 from lookright.metrics import Convention
 from lookright.models.base import Base, build_settings_window, load_base, resolve_folder
@@ -241,18 +242,33 @@ class Tagger:
             self._predictor = Predictor(model, self.tokenizer, device=self.device, token_budget=self._token_budget)
         return self._predictor
 
+    @property
+    def predictor(self) -> Predictor:
+        """What runs the model over sentences.
+
+        Raises:
+            LabelError: a base without labels, before `fit`.
+        """
+        return self._predicting()
+
     # --------------------------------------------------------------------------------------------------- predicting
 
     @overload
     def predict(self, inputs: str | Sentence) -> list[Span]: ...
     @overload
     def predict(
-        self, inputs: list[str] | list[Sentence] | tuple[str, ...] | Document | Dataset, *, progress: bool = False
+        self,
+        inputs: list[str] | list[Sentence] | tuple[str, ...] | Document | Dataset,
+        *,
+        progress: bool = False,
+        workers: int = 1,
     ) -> list[list[Span]]: ...
     @overload
-    def predict(self, *, words: Sequence[Sequence[str]], progress: bool = False) -> list[list[Span]]: ...
+    def predict(
+        self, *, words: Sequence[Sequence[str]], progress: bool = False, workers: int = 1
+    ) -> list[list[Span]]: ...
 
-    def predict(self, inputs: Any = None, *, words: Any = None, progress: bool = False) -> Any:
+    def predict(self, inputs: Any = None, *, words: Any = None, progress: bool = False, workers: int = 1) -> Any:
         """The spans in a text, in texts, or in sentences of words.
 
         Args:
@@ -262,6 +278,7 @@ class Tagger:
             words: sentences that are words already: `[["Angela", "Merkel"], ...]`; one sentence's words for one
                 sentence. Characters are counted in the words joined by single spaces.
             progress: show a bar on stderr.
+            workers: processes that share the work, as in `tag`.
 
         Returns:
             The spans of the one text, or one list of spans for each text or sentence.
@@ -271,13 +288,26 @@ class Tagger:
         """
         splitter = self.splitter if words is None and not _has_words(inputs) else WordSplitter()
         sentences, starts, one = as_sentences(inputs, words, splitter)
-        found = [list(tagging.spans) for tagging in self.tag(sentences, document_starts=starts, progress=progress)]
+        taggings = self.tag(sentences, document_starts=starts, progress=progress, workers=workers)
+        found = [list(tagging.spans) for tagging in taggings]
         return found[0] if one else found
 
     def tag(
-        self, sentences: Sequence[Sentence], *, document_starts: Sequence[int] | None = None, progress: bool = False
+        self,
+        sentences: Sequence[Sentence],
+        *,
+        document_starts: Sequence[int] | None = None,
+        progress: bool = False,
+        workers: int = 1,
     ) -> list[Tagging]:
-        """Tag sentences of words: tags, probabilities and spans of each; see `Predictor.tag`."""
+        """Tag sentences of words: tags, probabilities and spans of each; see `Predictor.tag`.
+
+        With more than one of `workers`, that many new processes share the work, and no bar is shown. They take seconds
+        to start, and a script that calls this must do so under `if __name__ == "__main__":`. Results are those of one
+        process, probabilities to 1e-5.
+        """
+        if workers != 1:
+            return tag_with_workers(self._predicting(), sentences, document_starts, workers)
         return self._predicting().tag(sentences, document_starts=document_starts, progress=progress)
 
     def tag_iter(self, sentences: Iterable[Sentence | str]) -> Iterator[Tagging]:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from lookright.cli.output import say
+from lookright.cli.parser import UsageError
 from lookright.cli.recipe_flags import add_some_recipe_arguments
-from lookright.cli.tagger_flags import add_machine_arguments, load_tagger, reading_options
+from lookright.cli.tagger_flags import (
+    add_machine_arguments,
+    load_predictor,
+    load_tagger,
+    quick_start,
+    reading_options,
+    tagger_options,
+)
 
 if TYPE_CHECKING:
     from lookright.api.tagger import Tagger
-    from lookright.data import Read, Sentence
-    from lookright.inference.predictor import Tagging
-    from lookright.inference.render import Example
-
-    Pairs = Iterable[tuple[Sentence, Tagging]]
+    from lookright.inference.folders import Plan
+    from lookright.inference.formats import Format
 
 EXAMPLES = """
 lookright predict my-tagger notes.txt
@@ -26,16 +35,24 @@ echo "Angela Merkel visited Zagreb." | lookright predict my-tagger -
 lookright predict my-tagger notes.txt --format jsonl > spans.jsonl
 lookright predict my-tagger test.conll --format conll --out tagged.conll
 lookright predict my-tagger articles.jsonl --format html --out page.html
+lookright predict my-tagger million.jsonl --workers 8 --out spans.jsonl
+lookright predict my-tagger articles/ --engine ray --out labeled/
 """
 
-CHUNK = 512
-"""Sentences that are tagged together: enough to make batches of equal lengths of, few enough to hold."""
+FORMATS = ("jsonl", "conll", "html", "terminal")
+"""What can be written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is tagged, with what, and how the result looks."""
     parser.add_argument("model", metavar="MODEL", help="folder of a saved tagger, or its name on the model hub")
-    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="what to tag; - or nothing is stdin")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help="what to tag; - or nothing is stdin; a folder is all its JSON Lines and Parquet files",
+    )
     parser.add_argument(
         "--input",
         choices=("text", "conll", "jsonl"),
@@ -44,16 +61,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         dest="output_format",
-        choices=tuple(WRITERS),
+        choices=FORMATS,
         help="what to write (default: terminal where stdout is one, else jsonl)",
     )
-    parser.add_argument("--out", dest="output", metavar="FILE", default="-", help="where to write (default: stdout)")
+    parser.add_argument(
+        "--out", dest="output", metavar="FILE", default="-", help="where to write (default: stdout); for a folder, DIR"
+    )
+    group = parser.add_argument_group("several at once")
+    group.add_argument(
+        "--workers", metavar="N", type=_count, help="processes that share the work, in the same order (default: one)"
+    )
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray labels the files of a folder through Ray Data, on many machines (default: local)",
+    )
     add_some_recipe_arguments(parser, "What is read", ("columns",))
     add_machine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Tag everything, in order."""
+    if args.engine == "ray" or Path(args.file).is_dir():
+        return run_folder(args)
     from lookright.data import iter_input
     from lookright.data.lines import text_target
 
@@ -64,96 +95,112 @@ def run(args: argparse.Namespace) -> int:
         say("reading from the keyboard: a text on each line, Ctrl-D ends", quiet=args.quiet)
     if args.file != "-":
         next(iter_input(args.file, **source), None)  # a file that cannot be read is said before the model is loaded
-    tagger = load_tagger(args)
-    to_screen = args.output == "-" and sys.stdout.isatty()
-    write = WRITERS[args.output_format or ("terminal" if to_screen else "jsonl")]
-    reads = iter_input(args.file, splitter=tagger.splitter, **source)
-    with text_target(args.output) as stream:
-        write(tagged(tagger, reads, 1 if interactive else CHUNK), tagger, stream)
+    with quick_start():
+        tagger = load_tagger(args)
+        from lookright.inference.formats import joined
+        from lookright.inference.labeler import AsText, Labeler
+        from lookright.inference.workers import Workers
+
+    form = format_of(args, tagger)
+    labeler = Labeler(tagger.predictor, AsText(form))
+    with contextlib.ExitStack() as stack:
+        if args.file == "-" and not interactive:
+            stack.enter_context(_own_stdin())
+        reads = iter_input(args.file, splitter=tagger.splitter, **source)
+        if interactive:
+            texts = (labeler(chunk) for chunk in labeler.chunks(reads, size=1))
+        else:
+            workers = None
+            if args.workers not in (None, 1):
+                workers = stack.enter_context(Workers(labeler, args.workers, model=tagger.predictor.model))
+            texts = labeler.run(labeler.chunks(reads, piped=args.file == "-"), workers=workers)
+        stack.enter_context(contextlib.closing(texts))
+        stream = stack.enter_context(text_target(args.output))
+        for text in joined(form, texts):
+            stream.write(text)
+            stream.flush()
     if args.output != "-":
         say(f"written to {args.output}", quiet=args.quiet)
     return 0
 
 
-def tagged(tagger: Tagger, reads: Iterable[Read], size: int = CHUNK) -> Iterator[tuple[Sentence, Tagging]]:
-    """Yield each sentence with what the tagger says about it, in order."""
-    whole_documents = tagger.settings.context == "document"
-    for chunk in chunks(reads, size, whole_documents=whole_documents):
-        sentences = [read.sentence for read in chunk]
-        starts = [i for i, read in enumerate(chunk) if read.starts_document or i == 0] if whole_documents else None
-        yield from zip(sentences, tagger.tag(sentences, document_starts=starts), strict=True)
+def format_of(args: argparse.Namespace, tagger: Tagger) -> Format:
+    """How the result is written: as asked, or as suits the place."""
+    from lookright.inference.formats import Columns, JsonLines, Page, Screen
+
+    on_screen = args.output == "-" and sys.stdout.isatty()
+    name = args.output_format or ("terminal" if on_screen else "jsonl")
+    types = tagger.settings.types
+    forms: dict[str, Format] = {
+        "jsonl": JsonLines(),
+        "conll": Columns(),
+        "html": Page(types),
+        "terminal": Screen(types, on_screen),
+    }
+    return forms[name]
 
 
-def chunks(reads: Iterable[Read], size: int, *, whole_documents: bool) -> Iterator[list[Read]]:
-    """Cut a stream into lists of about `size`; never inside a document where `whole_documents` is asked."""
-    chunk: list[Read] = []
-    for read in reads:
-        if whole_documents and read.starts_document and len(chunk) >= size:
-            yield chunk
-            chunk = []
-        chunk.append(read)
-        # Full lists go on at once: the next sentence may be long in coming, from a keyboard.
-        if not whole_documents and len(chunk) >= size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def run_folder(args: argparse.Namespace) -> int:
+    """Label the files of a folder, each into a file of the same name."""
+    if not Path(args.file).is_dir():
+        raise UsageError(f"{args.file}: --engine ray labels the files of a folder, and this is none")
+    if args.output == "-":
+        raise UsageError("a folder of files needs a folder for the results: --out DIR")
+    if args.output_format not in (None, "jsonl") or args.input not in (None, "jsonl"):
+        raise UsageError("the files of a folder are JSON Lines or Parquet, and are written as they are read")
+    with quick_start():
+        from lookright.inference.folders import FileLabeler, fingerprint_of, label_here, plan_folder
+        from lookright.models.base import resolve_folder
+        from lookright.models.store import read_config
+
+        options = tagger_options(args)
+        model = resolve_folder(args.model, revision=options["revision"])
+        read_config(model)
+        made_by = {"model": fingerprint_of(model), "precision": options["dtype"]}
+        plan = plan_folder(args.file, args.output, made_by)
+    _announce(plan, args)
+    if args.engine == "ray":
+        from lookright.inference.on_ray import label_on_ray
+
+        here = {"source": str(model.resolve())} if Path(args.model).expanduser().is_dir() else {}
+        label_on_ray(plan, partial(load_predictor, {**options, **here}), workers=args.workers)
+    elif plan.tasks:
+        tagger = load_tagger(args)
+        with FileLabeler(tagger.predictor, tagger.splitter, workers=args.workers or 1) as labeler:
+            label_here(plan, labeler)
+    say(f"written to {args.output}: {len(plan.tasks)} files", quiet=args.quiet)
+    return 0
 
 
-def write_records(pairs: Pairs, tagger: Tagger, stream: TextIO) -> None:
-    """Write one JSON object per sentence: its text and spans; its words and tags too where words were given."""
-    for sentence, tagging in pairs:
-        text, _ = sentence.surface()
-        spans = [
-            {"type": s.type, "start": s.start, "end": s.end, "text": s.text, "score": round(s.score, 4)}
-            for s in tagging.spans
-        ]
-        record: dict[str, Any] = {"text": text, "spans": spans}
-        if sentence.text is None:
-            record |= {"tokens": sentence.words, "tags": tagging.tags}
-        stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-        stream.flush()
+def _announce(plan: Plan, args: argparse.Namespace) -> None:
+    if plan.n_strange:
+        say(f"left aside: {plan.n_strange} files that are neither JSON Lines nor Parquet", quiet=args.quiet)
+    if plan.n_done:
+        say(f"done already: {plan.n_done} files", quiet=args.quiet)
 
 
-def write_columns(pairs: Pairs, tagger: Tagger, stream: TextIO) -> None:
-    """Write words and tags as CoNLL columns; texts without words have no place there."""
-    from lookright.data import write_conll
-
-    write_conll((sentence.with_tags(tagging.tags) for sentence, tagging in pairs if sentence.words), stream)
-
-
-def write_page(pairs: Pairs, tagger: Tagger, stream: TextIO) -> None:
-    """Write an HTML page that stands alone."""
-    from lookright.inference.render import html_example, html_foot, html_head, hues_of
-
-    hues = hues_of(kind for kind in tagger.settings.types if kind != "O")
-    stream.write(html_head("LookRight", "", hues))
-    for example in _examples(pairs):
-        stream.write(html_example(example, hues))
-    stream.write(html_foot())
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number from 1 on")
+    return int(text)
 
 
-def write_screen(pairs: Pairs, tagger: Tagger, stream: TextIO) -> None:
-    """Write highlighted text: in colour on a terminal, in brackets elsewhere."""
-    from rich.console import Console
+@contextlib.contextmanager
+def _own_stdin() -> Iterator[None]:
+    """Read standard input through a file of our own.
 
-    from lookright.inference.render import print_examples
-
-    print_examples(_examples(pairs), Console(file=stream, highlight=False), types=tagger.settings.types)
-
-
-WRITERS: dict[str, Callable[[Pairs, Tagger, TextIO], None]] = {
-    "jsonl": write_records,
-    "conll": write_columns,
-    "html": write_page,
-    "terminal": write_screen,
-}
-"""How a result is written, by the name of its format."""
-
-
-def _examples(pairs: Pairs) -> Iterator[Example]:
-    from lookright.inference.render import Example, Highlight
-
-    for sentence, tagging in pairs:
-        text, _ = sentence.surface()
-        yield Example(text, [Highlight(s.type, s.start, s.end, s.score) for s in tagging.spans])
+    Ctrl-C may leave the thread that reads behind, waiting for input with the file's lock in its hands; the interpreter,
+    which closes its own standard input as it ends, would wait for that lock.
+    """
+    try:
+        raw = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except (OSError, ValueError):  # not a real file
+        yield
+        return
+    before = sys.stdin
+    sys.stdin = SimpleNamespace(buffer=raw)  # type: ignore[assignment]
+    del raw
+    try:
+        yield
+    finally:
+        sys.stdin = before

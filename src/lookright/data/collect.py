@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from lookright.data.sentence import Dataset, Note, Place, Sentence
 from lookright.errors import SchemeError
@@ -14,11 +14,21 @@ log: Final = logging.getLogger("lookright.data")
 
 
 class Read(NamedTuple):
-    """What a reader yields: a sentence, whether it begins a document, and the line of each of its words (if known)."""
+    """What a reader yields.
+
+    Attributes:
+        sentence: the sentence.
+        starts_document: whether it begins a document.
+        lines: the line of each of its words, where that is known.
+        rest: of a JSON record that is to be tagged, what goes on into the result: all but its gold.
+        words_given: of such a record, whether it says itself what its words are.
+    """
 
     sentence: Sentence
     starts_document: bool = False
     lines: Sequence[int] | None = None
+    rest: Mapping[str, Any] | None = None
+    words_given: bool = False
 
 
 def collect(
@@ -76,7 +86,8 @@ def _scheme(sentences: Sequence[Sentence], given: Scheme | None, source: str) ->
 
 def _ill_formed(reads: Sequence[Read], scheme: Scheme, *, repaired: bool) -> Note | None:
     places = []
-    for sentence, _, lines in reads:
+    for read in reads:
+        sentence, lines = read.sentence, read.lines
         for problem in ill_formed(sentence.tags or (), scheme):
             line = sentence.line if lines is None else lines[problem.index]
             text = f"{problem.tag} on {sentence.words[problem.index]!r}: {problem.reason}"

@@ -260,14 +260,21 @@ def write_conll(dataset: Dataset | Iterable[Sentence], target: str | Path | Text
         for index, sentence in enumerate(dataset):
             if borders and index in starts:
                 handle.write("-DOCSTART-\tO\n\n")
-            rows = _rows(sentence)
-            if index == 0 and not borders and rows[:1] and rows[0].startswith("\ufeff"):
-                handle.write("\ufeff")  # readers take the first one for a byte order mark
-            handle.writelines(rows)
-            handle.write("\n")
+            text = conll_text(sentence)
+            handle.write(begun(text) if index == 0 and not borders else text)
 
 
-def _rows(sentence: Sentence) -> list[str]:
+def begun(text: str) -> str:
+    """The first text of a file; readers take a first U+FEFF for a byte order mark, so that one more is needed."""
+    return "\ufeff" + text if text.startswith("\ufeff") else text
+
+
+def conll_text(sentence: Sentence) -> str:
+    """A tagged sentence as lines, with the empty one that ends it.
+
+    Raises:
+        DataError: for a sentence without tags, and for a word that the format cannot hold.
+    """
     if sentence.tags is None:
         raise DataError("a sentence without tags cannot be written as CoNLL", path=sentence.path, line=sentence.line)
     rows = []
@@ -282,4 +289,4 @@ def _rows(sentence: Sentence) -> list[str]:
                 line=sentence.line,
             )
         rows.append(row)
-    return rows
+    return "".join(rows) + "\n"

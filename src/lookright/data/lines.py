@@ -144,12 +144,23 @@ def text_target(target: str | Path | TextIO) -> Iterator[TextIO]:
     elif str(target) == STDIN:
         yield sys.stdout
     else:
-        with _whole_file(Path(target)) as handle:
-            yield handle
+        with whole_file(Path(target)) as part, part.open("wb") as raw, ExitStack() as stack:
+            is_packed = Path(target).suffix == ".gz"
+            packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if is_packed else None
+            binary = cast("IO[bytes]", raw if packed is None else stack.enter_context(packed))
+            text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n", write_through=True)
+            yield text
+            text.flush()
+            text.detach()
 
 
 @contextmanager
-def _whole_file(file: Path) -> Iterator[TextIO]:
+def whole_file(file: Path) -> Iterator[Path]:
+    """The name of a file to write, which takes the place of `file` at the end, or is gone if something went wrong.
+
+    Raises:
+        OutputError: when the place cannot be written.
+    """
     if file.is_dir():
         raise OutputError(f"{file}: this is a directory, expected a file name")
     # A device or a pipe must be written to, never replaced; a link stays, and what it points to is replaced.
@@ -157,13 +168,7 @@ def _whole_file(file: Path) -> Iterator[TextIO]:
     place = file if special else file.resolve()
     part = place if special else place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as raw, ExitStack() as stack:
-            packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if file.suffix == ".gz" else None
-            binary = cast("IO[bytes]", raw if packed is None else stack.enter_context(packed))
-            text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n", write_through=True)
-            yield text
-            text.flush()
-            text.detach()
+        yield part
         if not special:
             part.replace(place)
     except OSError as error:

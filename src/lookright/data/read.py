@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from lookright.data.conll import Columns, iter_conll, read_conll
 from lookright.data.hub import is_hub_folder, read_hub
 from lookright.data.jsonl import read_token_records, token_reads
 from lookright.data.lines import STDIN, first_character, iter_lines, name_of
-from lookright.data.records import SPAN_KEYS, TAG_KEYS, iter_records, record_source, shape_of
+from lookright.data.records import SPAN_KEYS, TAG_KEYS, Record, is_gold, iter_records, record_source, shape_of
 from lookright.data.sentence import Dataset
 from lookright.data.spans import read_span_records, span_reads
 from lookright.data.words import WordSplitter
@@ -125,21 +125,27 @@ def iter_input(
         for read in iter_conll(path, columns=columns, tagged=False):
             yield read._replace(sentence=read.sentence.with_tags(None))
     else:
-        yield from _json_input(path, name, splitter)
+        yield from record_input(iter_records(path), name, splitter)
 
 
-def _json_input(path: str | Path, name: str, splitter: WordSplitter) -> Iterator[Read]:
-    records = iter_records(path)
+def record_input(records: Iterator[tuple[int, Record]], name: str, splitter: WordSplitter) -> Iterator[Read]:
+    """Sentences to be tagged from `(line, record)` pairs, one for each; `name` is how messages call their source."""
     first = next(records)
+    words_given = shape_of(first[1], name, first[0]) == "tokens"
     gold = (*TAG_KEYS, *SPAN_KEYS)
-    bare = (
-        (line, {key: value for key, value in record.items() if key not in gold})
-        for line, record in chain((first,), records)
-    )
-    if shape_of(first[1], name, first[0]) == "tokens":
-        yield from token_reads(bare, name)
-    else:
-        yield from span_reads(bare, name, splitter)
+    last: Record = {}
+
+    def bare() -> Iterator[tuple[int, Record]]:
+        nonlocal last
+        for line, last in chain((first,), records):
+            yield line, {key: value for key, value in last.items() if key not in gold}
+
+    reads: Iterable[Read] = token_reads(bare(), name) if words_given else span_reads(bare(), name, splitter)
+    for read in reads:
+        rest = {key: value for key, value in last.items() if not is_gold(key, listed=isinstance(value, list))}
+        if words_given:
+            rest.pop("words", None)  # they are written as "tokens"
+        yield read._replace(rest=rest, words_given=words_given)
 
 
 def _format(path: str | Path, format: str, *, plain: str) -> str:

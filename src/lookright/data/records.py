@@ -15,6 +15,8 @@ Record = Mapping[str, Any]
 TOKEN_KEYS: Final = ("tokens", "words")
 TAG_KEYS: Final = ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags", "upos")
 SPAN_KEYS: Final = ("spans", "entities", "labels", "label")
+PREDICTED_KEYS: Final = ("spans", "tags")
+"""What a prediction is written under."""
 DOCUMENT_KEYS: Final = ("document_id", "doc_id")
 
 
@@ -87,6 +89,14 @@ def shape_of(record: Record, name: str, line: int) -> str:
         return "spans"
     keys = ", ".join(map(repr, list(record)[:8])) or "none"
     raise DataError(f"keys {keys}: expected 'tokens' and 'tags', or 'text' and 'spans'", path=name, line=line)
+
+
+def is_gold(key: str, *, listed: bool) -> bool:
+    """Whether what stands under a key is gold that a prediction takes the place of.
+
+    One class for a whole text ("label": "sport") is no gold of a tagger: only lists are (`listed`).
+    """
+    return key in PREDICTED_KEYS or (listed and key in (*TAG_KEYS, *SPAN_KEYS))
 
 
 class DocumentBorders:

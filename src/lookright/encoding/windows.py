@@ -101,6 +101,8 @@ def windows_of(
         raise RecipeError(f"an overlap of {overlap} sub-words, expected 0 to {body - 1} for windows of {size}")
     if encoded.n_words == 0:
         return []
+    if len(encoded) <= body:
+        return [_whole(encoded, index, prefix, suffix)]
     fitted = _fit_words(encoded, body)
     ends = fitted.last.astype(np.int64) + 1
     starts = np.concatenate(([0], ends[:-1]))
@@ -128,6 +130,22 @@ def windows_of(
             )
         )
     return windows
+
+
+def _whole(encoded: Encoded, index: int, prefix: Sequence[int], suffix: Sequence[int]) -> Window:
+    """A sentence that fits, as its only window."""
+    shift = np.int32(len(prefix))
+    n_words = encoded.n_words
+    return Window(
+        sentence=index,
+        input_ids=_with_ends(prefix, encoded.input_ids[: int(encoded.word_last[-1]) + 1], suffix),
+        word_from=0,
+        word_to=n_words,
+        first=encoded.word_first + shift,
+        last=encoded.word_last + shift,
+        owned_from=0,
+        owned_to=n_words,
+    )
 
 
 def windows_of_document(
@@ -202,6 +220,8 @@ def _room(size: int, prefix: Sequence[int], suffix: Sequence[int]) -> int:
 
 
 def _with_ends(prefix: Sequence[int], ids: Ids, suffix: Sequence[int]) -> Ids:
+    if not prefix and not suffix:
+        return ids
     return np.concatenate((np.array(prefix, np.int32), ids, np.array(suffix, np.int32)))
 
 

@@ -34,6 +34,15 @@ POOL_BUDGETS: Final = 16
 """Batches' worth of sub-words that are sorted by length together: enough for batches of nearly equal lengths."""
 POOL_SENTENCES: Final = 10_000
 """Most sentences of a pool; empty ones have no sub-words, and must not pile up."""
+ENCODED_TOGETHER: Final = 256
+"""Documents that go to the tokenizer together, unless they are long."""
+ENCODED_WORDS: Final = 16_384
+"""Words that go to the tokenizer together, or those of one document."""
+
+Pool = list[tuple[Sentence, list[Window]]]
+"""Sentences that are computed together, with their windows."""
+Scores = list[NDArray[np.float32]]
+"""For each sentence of a pool the log-probabilities (words, labels)."""
 
 log = logging.getLogger("lookright")
 
@@ -157,16 +166,10 @@ class Predictor:
         Returns:
             One tagging for each sentence, in the same order.
         """
-        if document_starts is None or self.settings.context == "sentence":
-            documents: Iterable[Sequence[Sentence]] = ([sentence] for sentence in sentences)
-        else:
-            ends = (*document_starts[1:], len(sentences))
-            borders = zip(document_starts, ends, strict=True)
-            documents = (sentences[start:end] for start, end in borders)
         taggings: list[Tagging] = []
         with _progress_bar(len(sentences), shown=progress) as advance:
-            for pool in self._pools(documents):
-                taggings += self._tag_pool(pool)
+            for pool in self._pools(self._documents(sentences, document_starts)):
+                taggings += self.taggings(pool, self.score(pool))
                 advance(len(taggings))
         return taggings
 
@@ -177,50 +180,87 @@ class Predictor:
     def tag_documents(self, documents: Iterable[Sequence[Sentence]]) -> Iterator[Tagging]:
         """Tag a stream of documents, in bounded memory; one result for each sentence, in the same order."""
         for pool in self._pools(documents):
-            yield from self._tag_pool(pool)
+            yield from self.taggings(pool, self.score(pool))
 
     # -------------------------------------------------------------------------------------------------- one pool
 
-    def _pools(self, documents: Iterable[Sequence[Sentence]]) -> Iterator[list[tuple[Sentence, list[Window]]]]:
-        """Documents' sentences with their windows, a pool at a time; a document is never divided."""
-        pool: list[tuple[Sentence, list[Window]]] = []
-        n_subwords = 0
-        for document in documents:
-            for sentence, windows in self._windows(document, len(pool)):
-                pool.append((sentence, windows))
-                n_subwords += sum(len(window) for window in windows)
-            if n_subwords >= POOL_BUDGETS * self.budget or len(pool) >= POOL_SENTENCES:
-                yield pool
-                pool, n_subwords = [], 0
-        if pool:
-            yield pool
+    def pool_of(self, sentences: Sequence[Sentence], document_starts: Sequence[int] | None = None) -> Pool:
+        """Sentences that are to be computed together, with their windows; the model is not needed for that.
 
-    def _windows(self, document: Sequence[Sentence], number: int) -> Iterator[tuple[Sentence, list[Window]]]:
-        """The windows of each sentence; they carry the sentence's place in the pool, from `number` on."""
-        ends: dict[str, Any] = {"prefix": self.encoder.prefix_ids, "suffix": self.encoder.suffix_ids}
-        size = self.settings.window
-        if self.settings.context == "sentence" or len(document) == 1:
-            for index, sentence in enumerate(document, start=number):
-                yield sentence, windows_of(self.encoder.encode(sentence), index, size=size, **ends)
-            return
-        indices = range(number, number + len(document))
-        windows: dict[int, list[Window]] = {index: [] for index in indices}
-        for window in windows_of_document(self.encoder.encode_document(document), indices, size=size, **ends):
-            windows[window.sentence].append(window)
-        yield from zip(document, windows.values(), strict=True)
+        Args:
+            sentences: in order.
+            document_starts: as for `tag`.
+        """
+        pool: Pool = []
+        for group in _together(self._documents(sentences, document_starts)):
+            pool += self._windows(group, len(pool))
+        return pool
 
-    def _tag_pool(self, pool: Sequence[tuple[Sentence, Sequence[Window]]]) -> list[Tagging]:
+    def score(self, pool: Pool) -> Scores:
+        """Run the model over a pool."""
         windows = [window for _, own in pool for window in own]
         self._count_long_words(windows)
         scores = [np.full((len(sentence), len(self._labels)), np.nan, np.float32) for sentence, _ in pool]
         with _evaluating(self.model):
             if windows:
                 self._score(windows, scores)
+        return scores
+
+    def taggings(self, pool: Pool, scores: Scores) -> list[Tagging]:
+        """Decode what `score` returned; the model is not needed for that."""
         decoded = decode(scores, self._transitions, method=cast(Literal["viterbi", "argmax"], self.settings.decode))
         return [
             self._tagging(sentence, log_probs, labels)
             for (sentence, _), log_probs, labels in zip(pool, scores, decoded, strict=True)
         ]
+
+    def _documents(
+        self, sentences: Sequence[Sentence], document_starts: Sequence[int] | None
+    ) -> Iterable[Sequence[Sentence]]:
+        """The sentences as documents: each one on its own where nothing else is said or the tagger looks no further."""
+        if document_starts is None or self.settings.context == "sentence":
+            return ([sentence] for sentence in sentences)
+        borders = zip(document_starts, (*document_starts[1:], len(sentences)), strict=True)
+        return (sentences[start:end] for start, end in borders)
+
+    def _pools(self, documents: Iterable[Sequence[Sentence]]) -> Iterator[Pool]:
+        """Documents' sentences with their windows, a pool at a time; a document is never divided."""
+        pool: Pool = []
+        n_subwords = 0
+        for group in _together(documents):
+            new = self._windows(group, len(pool))
+            pool += new
+            n_subwords += sum(len(window) for _, windows in new for window in windows)
+            if n_subwords >= POOL_BUDGETS * self.budget or len(pool) >= POOL_SENTENCES:
+                yield pool
+                pool, n_subwords = [], 0
+        if pool:
+            yield pool
+
+    def _windows(self, documents: Sequence[Sequence[Sentence]], number: int) -> Pool:
+        """The windows of each sentence; they carry the sentence's place in the pool, from `number` on."""
+        ends: dict[str, Any] = {"prefix": self.encoder.prefix_ids, "suffix": self.encoder.suffix_ids}
+        size = self.settings.window
+        if self.settings.context == "sentence":
+            sentences = [sentence for document in documents for sentence in document]
+            encoded = enumerate(self.encoder.encode_many(sentences), start=number)
+            return [
+                (sentence, windows_of(one, index, size=size, **ends))
+                for sentence, (index, one) in zip(sentences, encoded, strict=True)
+            ]
+        pool: Pool = []
+        for document in documents:
+            first = number + len(pool)
+            encoded_document = self.encoder.encode_document(document)
+            if len(document) == 1:
+                pool.append((document[0], windows_of(encoded_document[0], first, size=size, **ends)))
+                continue
+            windows: list[list[Window]] = [[] for _ in document]
+            indices = range(first, first + len(document))
+            for window in windows_of_document(encoded_document, indices, size=size, **ends):
+                windows[window.sentence - first].append(window)
+            pool += zip(document, windows, strict=True)
+        return pool
 
     def _tagging(self, sentence: Sentence, log_probs: NDArray[np.float32], labels: NDArray[np.int64]) -> Tagging:
         chosen = log_probs[np.arange(len(labels)), labels]
@@ -298,14 +338,31 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = True
 
 
+def _together(documents: Iterable[Sequence[Sentence]]) -> Iterator[list[Sequence[Sentence]]]:
+    """Documents in groups to encode at once."""
+    group: list[Sequence[Sentence]] = []
+    n_words = 0
+    for document in documents:
+        group.append(document)
+        n_words += sum(len(sentence) for sentence in document)
+        if len(group) >= ENCODED_TOGETHER or n_words >= ENCODED_WORDS:
+            yield group
+            group, n_words = [], 0
+    if group:
+        yield group
+
+
 @contextlib.contextmanager
 def _progress_bar(total: int, *, shown: bool) -> Iterator[Any]:
     """A function that takes how many sentences are done."""
+    if not shown:
+        yield lambda _: None
+        return
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    if not shown or not console.is_terminal:
+    if not console.is_terminal:
         yield lambda _: None
         return
     with Progress(console=console, transient=True) as bar:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -138,6 +137,8 @@ def lora_targets(
 
 def add_lora(backbone: PreTrainedModel, settings: LoraSettings) -> None:
     """Put adapters into a backbone in place; its own weights are frozen, the adapters are float32 and trainable."""
+    from peft import LoraConfig, inject_adapter_in_model  # a whole model is loaded without it
+
     modules = dict(backbone.named_modules())
     missing = [name for name in settings.targets if name not in modules]
     if missing:
@@ -171,7 +172,13 @@ def work_around_repacking(backbone: nn.Module) -> None:
 
 def has_lora(backbone: nn.Module) -> bool:
     """Whether adapters are in the backbone."""
-    return any(isinstance(module, BaseTunerLayer) for module in backbone.modules())
+    return any(_is_adapted(module) for module in backbone.modules())
+
+
+def _is_adapted(module: nn.Module) -> bool:
+    """Whether PEFT made a module; where PEFT was never imported it made none."""
+    layers = sys.modules.get("peft.tuners.tuners_utils")
+    return layers is not None and isinstance(module, layers.BaseTunerLayer)
 
 
 def lora_state(backbone: nn.Module) -> dict[str, Tensor]:
@@ -198,7 +205,7 @@ def load_lora_state(backbone: nn.Module, state: dict[str, Tensor]) -> None:
 def merge_lora(backbone: nn.Module) -> None:
     """Add the adapters to the weights that they adapt, in float32, and take them out, in place."""
     for name, module in list(backbone.named_modules()):
-        if not isinstance(module, BaseTunerLayer):
+        if not _is_adapted(module):
             continue
         base = module.get_base_layer()
         dtype = base.weight.dtype

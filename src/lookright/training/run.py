@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from lookright.attention import can_pack
 from lookright.errors import LookRightError, OutputError
+from lookright.models.compilation import compiled_layers
 from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.training.checkpoints import MODEL_FILE, STATE_FILE
-from lookright.training.compilation import compiled_layers
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import Collator, TrainingSentences
 from lookright.training.progress import Reporter, RunLog, is_entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.families import BY_NAME, FAMILIES, N_LAYERS, Family
 from tests.oracle import naive_mask, sees
@@ -20,6 +20,8 @@ from lookright.attention.packing import (
     borders_of,
     equal_groups,
     is_packed,
+    merged_groups,
+    merges_short,
     sdpa_group,
 )
 from lookright.attention.probing import expected_right_contexts
@@ -48,8 +50,11 @@ def test_closure_of_any_predicate(limit, right, length):
 
 
 @settings(deadline=None, max_examples=60)
-@given(limits, rights, st.lists(st.integers(1, 9), min_size=1, max_size=6), st.booleans())
-def test_packed_attention_is_attention_under_a_block_mask(limit, right, lengths, sort):
+@given(limits, rights, st.lists(st.integers(1, 9), min_size=1, max_size=6), st.booleans(), st.booleans())
+@example((None, None), 0, [2] * 20 + [5] * 7 + [9], sort=True, merge=True)
+@example((3, None), UNBOUNDED, [4] * 17, sort=True, merge=True)
+@example((None, 3), 1, [7] * 9 + [8] * 4, sort=True, merge=True)
+def test_packed_attention_is_attention_under_a_block_mask(limit, right, lengths, sort, merge):
     lengths = sorted(lengths) if sort else lengths
     family, total = a_family(*limit), sum(lengths)
     generator = torch.Generator().manual_seed(0)
@@ -63,8 +68,22 @@ def test_packed_attention_is_attention_under_a_block_mask(limit, right, lengths,
                 seen[start + q, start + k] = sees(family, 0, right, q, k)
         start += length
     expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True)
-    found = attend_packed(query, key, value, borders_of(lengths), right, LayerLimit(*limit), sdpa_group(None, 0.0))
+    attend, borders = sdpa_group(None, 0.0), borders_of(lengths)
+    found = attend_packed(query, key, value, borders, right, LayerLimit(*limit), attend, merge=merge)
     torch.testing.assert_close(found, expected.transpose(1, 2), rtol=0, atol=1e-5)
+
+
+def test_short_sequences_share_blocks_of_at_most_32():
+    assert merged_groups([(20, 3), (2, 16), (5, 17)]) == [(2, 10, 3), (1, 2, 16), (5, 1, 17)]
+    assert merged_groups([(25, 10), (1, 4)]) == [(8, 3, 10), (1, 1, 10), (1, 1, 4)]
+
+
+def test_short_sequences_share_blocks_in_a_forward_pass_in_bfloat16_only():
+    query = torch.randn(1, 2, 8, 4)
+    assert not merges_short(query.bfloat16())
+    with torch.no_grad():
+        assert merges_short(query.bfloat16())
+        assert not merges_short(query)
 
 
 @settings(deadline=None, max_examples=60)

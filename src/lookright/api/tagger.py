@@ -17,11 +17,12 @@ from lookright.attention import current_plan
 from lookright.data import Dataset, Document, Sentence, WordSplitter
 from lookright.data.words import SplitFunction
 from lookright.errors import LabelError, OutputError, RecipeError
-from lookright.inference.device import resolve_device
+from lookright.inference.device import number_format, resolve_device
 from lookright.inference.labeler import tag_with_workers
 from lookright.inference.predictor import Predictor, Span, Tagging
 from lookright.metrics import Convention
 from lookright.models.base import Base, build_settings_window, load_base, resolve_folder
+from lookright.models.int8 import has_int8_weights
 from lookright.models.lora import has_lora, merge_lora
 from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
 from lookright.models.store import build_tagger, compare_logits, is_tagger_folder, load_tagger, save_tagger, writing
@@ -67,6 +68,7 @@ class Tagger:
         token_budget: sub-words computed at once; by default what suits the device.
         word_split: how running text is cut into words, in place of the rule saved with the model: a rule's name, a
             `WordSplitter`, or a callable.
+        compile: predict with compiled layers.
     """
 
     def __init__(
@@ -77,11 +79,13 @@ class Tagger:
         device: str | torch.device = "auto",
         token_budget: int | None = None,
         word_split: WordSplitter | SplitFunction | str | None = None,
+        compile: bool = False,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.device = resolve_device(device)
         self._token_budget = token_budget
+        self._compile = compile
         self._word_split = word_split if isinstance(word_split, WordSplitter | None) else WordSplitter(word_split)
         self._saved_rule: tuple[dict[str, Any], WordSplitter] | None = None
         self._base: Base | None = None
@@ -112,6 +116,7 @@ class Tagger:
         trust_remote_code: bool = False,
         token_budget: int | None = None,
         base: str | Path | None = None,
+        compile: bool = False,
     ) -> Self:
         """Load a saved tagger, or make a new one on a base.
 
@@ -129,16 +134,19 @@ class Tagger:
             device: `auto`, `cpu`, `cuda`, `mps`, or a torch device.
             backend: attention implementation: `auto`, `sdpa` or `eager`.
             dtype: of the backbone: `float32`, `bfloat16`, `float16`; `auto` is the saved one for a tagger, and float32
-                for a base, which is to be trained.
+                for a base, which is to be trained. `int8` is for the prediction of a saved tagger on a processor: 8-bit
+                weights, and the rest in bfloat16 where that is fast, else in float32; such a tagger cannot be saved.
             quantization: `4bit` for a base on CUDA (extra `qlora`).
             revision: branch, tag or commit on a hub.
             trust_remote_code: run the Python code that comes with the base.
             token_budget: sub-words computed at once.
             base: for a saved adapter: where its base is, if it is not where it was.
+            compile: predict with compiled layers: the first batch takes seconds to a minute longer, the others less.
 
         Raises:
             ModelFolderError: no such folder, no weights, a pickle instead of safetensors.
-            RecipeError: a saved tagger is asked for what was decided when it was made.
+            RecipeError: a saved tagger is asked for what was decided when it was made; int8 weights for a base, or for
+                a GPU.
             PlanNotHeldError: the plan is not what the model does.
         """
         where = resolve_device(device)
@@ -151,20 +159,29 @@ class Tagger:
                     f"{source} is a saved tagger, which has its own {', '.join(given)}; leave that out, or start from "
                     "its base"
                 )
+            dtype, int8 = number_format(dtype, where)
             loaded = load_tagger(
-                source, backend=backend, dtype=dtype, base=base, revision=revision, trust_remote_code=trust_remote_code
-            )
+                source, backend=backend, dtype=dtype, base=base, revision=revision, trust_remote_code=trust_remote_code,
+                int8=int8,
+            )  # fmt: skip
             if decode is not None:
                 loaded.model.settings = replace(loaded.settings, decode=decode)
-            return cls(loaded.model, loaded.tokenizer, device=where, token_budget=token_budget, word_split=word_split)
+            return cls(
+                loaded.model, loaded.tokenizer, device=where, token_budget=token_budget, word_split=word_split,
+                compile=compile,
+            )  # fmt: skip
         if base is not None:
             raise RecipeError(f"base is {base!r}, but {source} is no saved adapter; leave that out")
+        if dtype == "int8":
+            raise RecipeError(f"dtype is 'int8', which is for prediction, but {source} is not a saved tagger")
         loaded_base = load_base(
             source, plan=plan, backend=backend, dtype="float32" if dtype == "auto" else dtype,
             quantization=quantization, revision=revision, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         chosen = {"subword": subword, "window": window, "context": context, "decode": decode}
-        tagger = cls(None, loaded_base.tokenizer, device=where, token_budget=token_budget, word_split=word_split)
+        tagger = cls(
+            None, loaded_base.tokenizer, device=where, token_budget=token_budget, word_split=word_split, compile=compile
+        )
         tagger._base = loaded_base
         tagger._chosen = {name: value for name, value in chosen.items() if value is not None}
         if scheme is not None:
@@ -239,7 +256,9 @@ class Tagger:
     def _predicting(self) -> Predictor:
         model = self._ready()
         if self._predictor is None:
-            self._predictor = Predictor(model, self.tokenizer, device=self.device, token_budget=self._token_budget)
+            self._predictor = Predictor(
+                model, self.tokenizer, device=self.device, token_budget=self._token_budget, compile=self._compile
+            )
         return self._predictor
 
     @property
@@ -392,6 +411,8 @@ class Tagger:
         """
         from lookright.training.fit import fit  # loads the Trainer, which prediction does not need
 
+        if self.model is not None and has_int8_weights(self.model):
+            raise RecipeError("this tagger has 8-bit weights (int8), which cannot be trained; load it without int8")
         chosen = self._recipe(recipe or Recipe(), options, out)
         if self._word_split is not None and isinstance(self._word_split.rule, str) and chosen.word_split is not None:
             self._word_split = None  # what is chosen is saved with the model

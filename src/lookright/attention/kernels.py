@@ -18,7 +18,15 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from lookright.attention.architecture import LayerLimit, layer_limit
 from lookright.attention.masks import channel_of, draws_nothing, plan_of, stacked_mask
-from lookright.attention.packing import attend_packed, attend_varlen, eager_group, is_packed, sdpa_group, takes_varlen
+from lookright.attention.packing import (
+    attend_packed,
+    attend_varlen,
+    eager_group,
+    is_packed,
+    merges_short,
+    sdpa_group,
+    takes_varlen,
+)
 from lookright.errors import UnsupportedModelError
 
 BACKENDS = {"sdpa": "lookright_sdpa", "eager": "lookright_eager"}
@@ -58,8 +66,8 @@ def attend_sdpa(
         limit = _limit(module, layer, kwargs)
         if takes_varlen(query, value, limit, dropout):
             return attend_varlen(query, key, value, attention_mask, rights[layer], limit, scaling), None
-        group = sdpa_group(scaling, dropout)
-        return attend_packed(query, key, value, attention_mask, rights[layer], limit, group), None
+        group, merge = sdpa_group(scaling, dropout), merges_short(query)
+        return attend_packed(query, key, value, attention_mask, rights[layer], limit, group, merge=merge), None
     if attention_mask is None:
         _require_nothing_drawn(module, rights[layer], query.shape[2])
         causal = rights[layer] == 0

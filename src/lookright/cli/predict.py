@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lookright.cli.output import say
 from lookright.cli.parser import UsageError
@@ -198,7 +198,7 @@ def _own_stdin() -> Iterator[None]:
         yield
         return
     before = sys.stdin
-    sys.stdin = SimpleNamespace(buffer=raw)  # type: ignore[assignment]
+    sys.stdin = cast("Any", SimpleNamespace(buffer=raw))
     del raw
     try:
         yield

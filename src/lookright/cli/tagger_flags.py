@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lookright.inference.predictor import Predictor
 
 READING = ("format", "columns", "scheme", "repair", "unaligned")
-MACHINE = ("device", "precision", "backend", "token_budget", "revision", "trust_remote_code")
+MACHINE = ("device", "backend", "token_budget", "compile", "revision", "trust_remote_code")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,13 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where a tagger runs."""
     add_some_recipe_arguments(parser, "Where it runs", MACHINE)
+    parser.add_argument(
+        "--precision",
+        dest="number_format",
+        choices=PRECISIONS,
+        default="auto",
+        help="number format of the weights; int8 is for processors, and fast with --compile (default: auto, as saved)",
+    )
     parser.add_argument(
         "--adapter-base", metavar="DIR", help="where the base of a saved adapter is, if it is not where it was"
     )
@@ -64,11 +72,12 @@ def tagger_options(args: argparse.Namespace) -> dict[str, Any]:
         "source": args.model,
         "device": recipe.device,
         "backend": recipe.backend,
-        "dtype": recipe.precision or "auto",
+        "dtype": args.number_format,
         "revision": recipe.revision,
         "trust_remote_code": recipe.trust_remote_code,
         "token_budget": recipe.token_budget,
         "base": args.adapter_base,
+        "compile": bool(recipe.compile),
     }
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import torch
 
 from lookright.errors import RecipeError
+from lookright.models.int8 import why_no_int8
+
+log = logging.getLogger("lookright")
 
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 
@@ -48,3 +52,25 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def number_format(dtype: str, device: torch.device) -> tuple[str, bool]:
+    """The dtype that a saved tagger is loaded in for prediction, and whether its weights then become 8-bit numbers.
+
+    A processor without fast 8-bit products gets none: it is said, and the rest is as without them.
+
+    Args:
+        dtype: the name of a dtype, `auto`, or `int8`.
+        device: where the tagger is to run.
+
+    Raises:
+        RecipeError: 8-bit weights on a GPU.
+    """
+    if dtype != "int8":
+        return dtype, False
+    if device.type != "cpu":
+        raise RecipeError(f"8-bit weights (int8) are for processors, but the device is {device}; give device='cpu'")
+    reason = why_no_int8()
+    if reason is not None:
+        log.warning("int8 is not fast here, and left out: %s", reason)
+    return ("bfloat16" if fast_bfloat16(device) else "float32"), reason is None

@@ -29,8 +29,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.initialization import no_init_weights
 
-from lookright.attention import current_plan
-from lookright.errors import ModelFolderError, OutputError
+from lookright.attention import check_plan, current_plan
+from lookright.errors import ModelFolderError, OutputError, UnsupportedModelError
 from lookright.models.base import (
     Base,
     BaseSource,
@@ -45,6 +45,7 @@ from lookright.models.base import (
     without_pooler,
 )
 from lookright.models.config import MODEL_TYPE, LookRightConfig
+from lookright.models.int8 import has_int8_weights, with_int8_weights
 from lookright.models.lora import LoraSettings, add_lora, has_lora, load_lora_state, lora_state, merge_lora
 from lookright.models.settings import TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification
@@ -154,8 +155,14 @@ def save_tagger(
         extra_files: texts by file name, such as the model card `README.md`.
 
     Raises:
-        OutputError: the folder holds something else, or the disk is full; what was there stays as it was.
+        OutputError: the folder holds something else, or the disk is full; what was there stays as it was. Or the model
+            has 8-bit weights, which are for prediction only.
     """
+    if has_int8_weights(model):
+        raise OutputError(
+            "this tagger was loaded with 8-bit weights (int8), which are for prediction only and are not saved; load "
+            "it without int8, and save that"
+        )
     refuse_damaged(model)
 
     def write(stage: Path) -> None:
@@ -365,6 +372,7 @@ def load_tagger(
     revision: str | None = None,
     trust_remote_code: bool = False,
     check: bool = True,
+    int8: bool = False,
 ) -> LoadedTagger:
     """Read a saved tagger; its plan is installed and probed.
 
@@ -377,6 +385,8 @@ def load_tagger(
         revision: branch, tag or commit on the hub.
         trust_remote_code: let transformers run the base's Python code.
         check: probe the plan.
+        int8: put 8-bit weights in the place of the backbone's linear layers, for prediction on a processor; an adapter
+            is added first. The plan is then probed with them.
 
     Raises:
         ModelFolderError: the folder is not a tagger's, incomplete, or its adapter belongs to another base.
@@ -386,17 +396,39 @@ def load_tagger(
     config = read_config(folder)
     settings = TaggerSettings.from_dict(config.settings)
     tokenizer = load_tokenizer(folder)
+    check_first = check and not int8
     if config.adapter is None:
         model = load_whole(folder, config, settings, dtype=dtype, trust_remote_code=trust_remote_code)
         plan = current_plan(model.backbone)
-        install_plan(model.backbone, plan, backend, check=check)
+        install_plan(model.backbone, plan, backend, check=check_first)
     else:
         model = load_adapter(
             folder, config, settings, base=base, downloaded=not Path(name).expanduser().is_dir(), backend=backend,
-            dtype=dtype, merge=merge, trust_remote_code=trust_remote_code, check=check,
+            dtype=dtype, merge=merge or int8, trust_remote_code=trust_remote_code, check=check_first,
         )  # fmt: skip
     model.eval()
+    if int8:
+        put_int8_weights(model, check=check)
     return LoadedTagger(model, tokenizer, settings)
+
+
+def put_int8_weights(model: LookRightForTokenClassification, *, check: bool = True) -> None:
+    """Put 8-bit weights into a tagger's backbone, in place, and probe its plan with them.
+
+    Raises:
+        UnsupportedModelError: the family has no linear layers that could take them.
+        PlanNotHeldError: the probe measured something else than the plan.
+    """
+    family = model.backbone.config.model_type
+    if not with_int8_weights(model.backbone):
+        raise UnsupportedModelError(f"{family} has no linear layers of torch's own kind: leave int8 out")
+    try:
+        if check and not model.is_encoder:
+            check_plan(model.backbone)
+    except AttributeError as error:
+        raise UnsupportedModelError(
+            f"{family} does more with its linear layers than call them ({error}): leave int8 out"
+        ) from error
 
 
 def saved_dtype(config: LookRightConfig) -> str:

@@ -17,9 +17,9 @@ from lookright.data import Dataset, hold_out
 from lookright.encoding import SubwordEncoder
 from lookright.errors import RecipeError
 from lookright.inference.device import resolve_device
+from lookright.models.compilation import check_compiler
 from lookright.models.settings import TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification
-from lookright.training.compilation import check_compiler
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import TrainingSentences
 from lookright.training.labels import UnseenTypes, check_labels, settings_for

@@ -14,10 +14,10 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from lookright.attention import can_pack, is_encoder
 from lookright.errors import LookRightError, OutputError
+from lookright.models.compilation import compiled_layers
 from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.training.casting import cast_once
 from lookright.training.checkpoints import MODEL_FILE, STATE_FILE
-from lookright.training.compilation import compiled_layers
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import Collator, TrainingSentences
 from lookright.training.kept_trunk import keep_trunk

@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from lookright.attention import can_pack
 from lookright.attention.architecture import bare_decoder
 from lookright.encoding import token_budget
+from lookright.models.compilation import compiled_function
 from lookright.models.language_model import cross_entropies, summed_loss
-from lookright.training.compilation import compiled_function
 from lookright.training.examples import At
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.pretraining.sequences import HELD_OUT_EPOCH, SequenceCollator, Sequences, n_targets

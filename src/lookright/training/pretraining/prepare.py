@@ -16,11 +16,11 @@ from lookright.attention.architecture import bare_decoder
 from lookright.errors import DataError, LookRightError, OutputError, RecipeError
 from lookright.inference.device import fast_bfloat16
 from lookright.models.base import build_settings_window, default_plan, load_tokenizer, resolve_folder
+from lookright.models.compilation import why_not_compiled
 from lookright.models.language_model import LanguageModel, load_language_model, new_language_model
 from lookright.models.new_tokenizer import train_tokenizer
 from lookright.plan import MaskPlan
 from lookright.training.cache import made_once
-from lookright.training.compilation import why_not_compiled
 from lookright.training.pretraining.corpus import file_hash, sample
 from lookright.training.pretraining.mask_token import Mask, train_row
 from lookright.training.pretraining.recipe import PretrainFacts, PretrainRecipe

@@ -18,11 +18,11 @@ from lookright.encoding import SubwordEncoder
 from lookright.errors import DataError, RecipeError
 from lookright.inference.device import resolve_device
 from lookright.models.base import DTYPES, install_plan
+from lookright.models.compilation import check_compiler
 from lookright.models.language_model import LanguageModel, save_base
 from lookright.models.lora import has_lora, merge_lora
 from lookright.plan import MaskPlan
 from lookright.training.cache import cache_folder
-from lookright.training.compilation import check_compiler
 from lookright.training.examples import At
 from lookright.training.pretraining.card import base_card
 from lookright.training.pretraining.corpus import text_files

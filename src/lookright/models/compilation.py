@@ -1,4 +1,4 @@
-"""The layers of a decoder as compiled code: torch.compile on everything in a layer but its attention.
+"""The layers of a model as compiled code: torch.compile on everything in a layer but its attention.
 
 Each layer is compiled for any number of sub-words at once, so that batches of different lengths share the code. The
 attention function is left as it is, see `lookright.attention.kernels`.
@@ -7,19 +7,23 @@ attention function is left as it is, see `lookright.attention.kernels`.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lookright.attention import can_pack
-from lookright.attention.architecture import decoder_layers
+from lookright.attention.architecture import bare_decoder, decoder_layers
 from lookright.errors import RecipeError
 
 log = logging.getLogger("lookright")
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @functools.cache
@@ -69,11 +73,45 @@ def compiled_layers(model: nn.Module, wanted: bool) -> Iterator[None]:
     for layer in layers:
         layer.compile(dynamic=True)
     try:
-        with torch._dynamo.config.patch(suppress_errors=True):  # what cannot be compiled runs as it is
+        with uncompilable_runs_plainly():
             yield
     finally:
         for layer in layers:
             layer._compiled_call_impl = None
+
+
+def shared_copy(model: Model) -> Model:
+    """A copy of a model's modules around the same weights and buffers."""
+    kept = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    return copy.deepcopy(model, kept)
+
+
+def compiled_copy(model: Model, backbone: str) -> Model:
+    """A copy of a model around the same weights for prediction, compiled at its first use; the model stays as it is.
+
+    Args:
+        model: has a decoder with a plan.
+        backbone: name of the decoder in it.
+
+    Returns:
+        The copy; the model itself, where its decoder has attention code of its own.
+    """
+    if not can_pack(getattr(model, backbone)):
+        log.info("%s has attention code of its own: it runs as it is, and is not compiled", type(model).__name__)
+        return model
+    copied = shared_copy(model)
+    owner = bare_decoder(getattr(copied, backbone))
+    layers = decoder_layers(owner)
+    around = [child for child in owner.children() if child is not layers and not isinstance(child, nn.Embedding)]
+    for module in (*layers, *around):  # around: the last norm, the rotary tables
+        module.compile(dynamic=True)
+    return copied
+
+
+def uncompilable_runs_plainly() -> contextlib.AbstractContextManager[None]:
+    """Within: what torch cannot compile runs as it is."""
+    patched: contextlib.AbstractContextManager[None] = torch._dynamo.config.patch(suppress_errors=True)
+    return patched
 
 
 @functools.cache

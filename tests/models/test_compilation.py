@@ -10,9 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lookright.attention.architecture import bare_decoder, decoder_layers
 from lookright.models.base import install_plan
+from lookright.models.compilation import compiled_function, compiled_layers, why_not_compiled
 from lookright.models.language_model import cross_entropies, summed_loss
 from lookright.plan import MaskPlan
-from lookright.training.compilation import compiled_function, compiled_layers, why_not_compiled
 
 
 def llama(plan: str) -> Any:

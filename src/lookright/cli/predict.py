@@ -198,7 +198,7 @@ def _own_stdin() -> Iterator[None]:
         yield
         return
     before = sys.stdin
-    sys.stdin = SimpleNamespace(buffer=raw)  # type: ignore[assignment]
+    sys.stdin = SimpleNamespace(buffer=raw)
     del raw
     try:
         yield

@@ -221,9 +221,9 @@ class SubwordEncoder:
         """The pieces of words, each with whether a space stands before it, straight from the tokenizer."""
         texts = [" " + word if space else word for word, space in keys]
         if len(texts) < FEWEST_TOGETHER:
-            encodings = (self._backend.encode(text, add_special_tokens=False) for text in texts)
+            encodings = [self._backend.encode(text, add_special_tokens=False) for text in texts]
         else:
-            encodings = iter(self._backend.encode_batch(texts, add_special_tokens=False))
+            encodings = self._backend.encode_batch(texts, add_special_tokens=False)
         return [
             self._piece_of(text, space, encoding)
             for text, (_, space), encoding in zip(texts, keys, encodings, strict=True)

@@ -50,7 +50,7 @@ class Job(Protocol[Item, Result]):
         """Called once in each process, before the first item."""
         ...
 
-    def __call__(self, item: Item) -> Result:
+    def __call__(self, item: Item, /) -> Result:
         """The result for one item."""
         ...
 

@@ -204,6 +204,15 @@ def test_chunks_are_bounded_in_words_too() -> None:
     assert found == [[0, 1], [2, 3], [4, 5, 6]]
 
 
+def test_the_first_chunks_are_small_and_double() -> None:
+    def sizes(n: int, **options: Any) -> list[int]:
+        return [len(chunk) for chunk in chunks(iter(reads(*[1] * n)), 20, whole_documents=False, first=4, **options)]
+
+    assert sizes(60) == [4, 8, 16, 20, 12]
+    assert sizes(60, words=100) == [4, 8, 16, 20, 12]
+    assert sizes(60, words=10) == [2, 4, 8, 10, 10, 10, 10, 6]  # full with a fifth of the words first
+
+
 def test_a_full_chunk_goes_on_before_the_next_line_is_read() -> None:
     def keyboard() -> Any:
         yield from reads(1)

@@ -14,7 +14,7 @@ import pytest
 
 import toys
 from lookright.data import WordSplitter
-from lookright.errors import DataError, RecipeError, WorkerError
+from lookright.errors import DataError, ModelFolderError, RecipeError, WorkerError
 from lookright.inference.folders import FileLabeler, Task, label_here, plan_folder
 from lookright.inference.on_ray import MOST_TRIES, RayLabeler, _Tries, label_on_ray
 from lookright.inference.predictor import Predictor
@@ -80,6 +80,16 @@ def test_a_worker_tells_errors_and_gives_up_after_some_tries(tiny_llama: Path, f
     assert sorted(p.name for p in out.iterdir()) == ["0.jsonl"]  # nothing half-written, no count left
 
 
+def no_model() -> Any:
+    raise ModelFolderError("gone holds no weights")
+
+
+def test_a_model_that_cannot_be_loaded_is_said(folder: Path, tmp_path: Path) -> None:
+    told = RayLabeler(no_model, 1)({"source": str(folder / "0.jsonl"), "target": str(tmp_path / "out" / "0.jsonl")})
+    assert (told["kind"], told["error"]) == ("WorkerError", "a worker could not load the model: gone holds no weights")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Two processors' worth of Ray, and our tests on the workers' path."""
@@ -131,6 +141,8 @@ def test_a_worker_that_dies_is_replaced_and_its_file_done_again(
     assert len(list((tmp_path / "marks").iterdir())) == 2
     (tmp_path / "out" / "x.jsonl").unlink()
     plan = plan_folder(folder, tmp_path / "out", {})
+    with pytest.raises(WorkerError, match=r"could not load the model: gone holds no weights \(1 of 1 files failed"):
+        label_on_ray(plan, no_model, workers=2)
     with pytest.raises(WorkerError, match=r"x\.jsonl: 3 workers died over it"):
         label_on_ray(plan, partial(load, tiny_llama, tmp_path / "many marks", 99), workers=2)
     assert isinstance(load(tiny_llama)[0], Predictor)

@@ -129,7 +129,7 @@ def overlapped(
 
 
 def chunks(
-    reads: Iterable[Read], size: int, *, whole_documents: bool, words: int | None = None
+    reads: Iterable[Read], size: int, *, whole_documents: bool, words: int | None = None, first: int | None = None
 ) -> Iterator[list[Read]]:
     """Cut a stream into lists of about `size`; never inside a document where `whole_documents` is asked.
 
@@ -138,20 +138,25 @@ def chunks(
         size: sentences of a list.
         whole_documents: end a list only where a document ends.
         words: a list that has as many is full, too, so that its memory is bounded where sentences are long.
+        first: sentences of the first list, where that should be soon done; each one after it has twice as many as the
+            one before, up to `size`, and the words grow with them.
     """
     chunk: list[Read] = []
     n_words = 0
+    limit = size if first is None else min(first, size)
+
+    def is_full() -> bool:
+        return len(chunk) >= limit or (words is not None and n_words >= max(1, words * limit // size))
+
     for read in reads:
-        full = len(chunk) >= size or (words is not None and n_words >= words)
-        if whole_documents and read.starts_document and full:
+        if whole_documents and read.starts_document and is_full():
             yield chunk
-            chunk, n_words = [], 0
+            chunk, n_words, limit = [], 0, min(size, 2 * limit)
         chunk.append(read)
         n_words += len(read.sentence.words)
         # Full lists go on at once: the next sentence may be long in coming, from a keyboard.
-        full = len(chunk) >= size or (words is not None and n_words >= words)
-        if not whole_documents and full:
+        if not whole_documents and is_full():
             yield chunk
-            chunk, n_words = [], 0
+            chunk, n_words, limit = [], 0, min(size, 2 * limit)
     if chunk:
         yield chunk

@@ -19,7 +19,8 @@ from lookright.inference.workers import Workers
 SHARE_OF_SENTENCES: Final = 8
 """A chunk is full with one sentence for each so many of its words, so that lines without words do not pile up."""
 PIPED_SENTENCES: Final = 512
-"""Sentences of a chunk where the input is a pipe: what its other end is waiting for should not be long in coming."""
+"""Sentences of a chunk where the input is a pipe: what its other end is waiting for should not be long in coming. So it
+is with the first chunk of a file."""
 
 Chunk = list[Read]
 Result = TypeVar("Result", covariant=True)
@@ -72,7 +73,8 @@ class Labeler(Generic[Out]):
         """
         words = POOL_BUDGETS * self.predictor.budget
         size = size or (PIPED_SENTENCES if piped else max(PIPED_SENTENCES, words // SHARE_OF_SENTENCES))
-        return chunks(reads, size, whole_documents=self.predictor.settings.context == "document", words=words)
+        whole_documents = self.predictor.settings.context == "document"
+        return chunks(reads, size, whole_documents=whole_documents, words=words, first=PIPED_SENTENCES)
 
     def encode(self, chunk: Chunk) -> tuple[Chunk, Pool]:
         """The chunk's sub-words."""

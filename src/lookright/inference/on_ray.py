@@ -42,11 +42,22 @@ class RayLabeler:
 
         os.environ["RAYON_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
-        self._files = FileLabeler(*load())
+        self._broken = ""
+        try:
+            self._files = FileLabeler(*load())
+        except Exception as error:  # Ray would try again and again, and bury it in the traces of its own
+            mine = isinstance(error, LookRightError)
+            self._broken = str(error) if mine else f"unexpected {type(error).__name__}: {error}"
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do one file. What is wrong with it, or with the model on it, is told, not raised."""
         task = Task(str(row["source"]), str(row["target"]))
+        if self._broken:
+            return {
+                "source": task.source,
+                "kind": "WorkerError",
+                "error": f"a worker could not load the model: {self._broken}",
+            }
         tries = _Tries(Path(task.target))
         while tries.begin():
             try:
@@ -125,11 +136,15 @@ def label_on_ray(plan: Plan, load: Load, *, workers: int | None = None) -> None:
             **resources,
         )
         failures: list[tuple[str, str]] = []
-        for number, row in enumerate(done.iter_rows(), start=1):
-            if row["error"]:
-                failures.append((row["kind"], row["error"]))
-            else:
-                log.info("%d of %d: %s", number, len(rows), row["source"])
+        try:
+            for number, row in enumerate(done.iter_rows(), start=1):
+                if row["error"]:
+                    failures.append((row["kind"], row["error"]))
+                else:
+                    log.info("%d of %d: %s", number, len(rows), row["source"])
+        except ray.exceptions.RayError as error:
+            last = str(error).strip().splitlines() or [type(error).__name__]
+            raise WorkerError(f"Ray gave up: {last[-1]}; what is done is not done again") from error
     broken = [message for kind, message in failures if kind == "WorkerError"]
     if broken:
         raise WorkerError(f"{broken[0]} ({len(failures)} of {len(rows)} files failed; the rest is done)")

@@ -28,8 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.results import record
 from benchmarks.speed import cases, cuda, growth, lifetime, plot, report, rounds, scoring, steady
-from benchmarks.speed.environments import Environments, parse_given
+from benchmarks.speed.environments import Environments, NoEnvironment, parse_given
 from benchmarks.speed.material import SHAPES, Material, account
+from benchmarks.speed.workers import Failed
+
+from lookright.errors import LookRightError
 
 PARTS: Final = ("train", "predict", "score", "startup", "memory", "growth", "steady", "cuda")
 
@@ -183,7 +186,13 @@ def main() -> None:
     args = arguments()
     # This process, too: it trains in the part `steady`, and must not wait busily while others are measured.
     os.environ.update(rounds.environment(args.threads, "cpu" if "cuda" not in args.parts else "auto"))
-    found = {name: run_part(args, name) for name in args.parts}
+    found, failed = {}, {}
+    for name in args.parts:
+        try:
+            found[name] = run_part(args, name)
+        except (Failed, NoEnvironment, LookRightError) as error:  # the other parts go on
+            failed[name] = str(error)
+            print(f"{name} failed: {error}", file=sys.stderr, flush=True)
     by_activity = {
         name: rounds.summaries(rounds.Book(args.work / f"rounds-{name}.jsonl").rows(), name)
         for name in ("train", "predict")
@@ -193,6 +202,8 @@ def main() -> None:
         for figure in (figure for figures in found.values() for figure in figures):
             fields: dict[str, Any] = figure.to_dict()
             record("speed", fields.pop("name"), fields.pop("value"), fields.pop("unit"), **fields)
+    if failed:
+        raise SystemExit("\n".join(f"{name} failed: {reason}" for name, reason in failed.items()))
 
 
 if __name__ == "__main__":

@@ -75,12 +75,12 @@ def start_up(bench: Bench, material: Material, n: int) -> list[Figure]:
 def memory(bench: Bench, material: Material, n: int) -> list[Figure]:
     """The memory of `lookright predict` while so many texts stream through it."""
     tagger = saved_tagger(bench, material, "tiny", "float32")
-    texts, out = bench.folder / "stream.txt", bench.folder / "stream.jsonl"
+    texts, out, log = (bench.folder / name for name in ("stream.txt", "stream.jsonl", "stream.log"))
     with texts.open("w", encoding="utf-8") as stream:
         stream.writelines(" ".join(row["tokens"]) + "\n" for row in generate(n, bench.seed))
     called = command("predict", str(tagger), str(texts), "--input", "text", "--format", "jsonl", "--device", "cpu")
     began = time.monotonic()
-    with out.open("wb") as stdout, (bench.folder / "logs" / "stream.log").open("wb") as stderr:
+    with out.open("wb") as stdout, log.open("wb") as stderr:
         process = subprocess.Popen(called, stdout=stdout, stderr=stderr, env=environment(bench.threads, bench.device))
         samples = []
         try:

@@ -117,6 +117,9 @@ def build_model(folder: Path, shape: Shape, tokenizer: Any, *, dtype: str = "flo
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
     stamp.write_text(json.dumps(wanted), encoding="utf-8")
+    del model
+    if device == "cuda":
+        torch.cuda.empty_cache()  # the systems are other processes, and want the memory
     return folder
 
 

@@ -25,12 +25,24 @@ class Figure:
 def table(found: Mapping[str, Summary]) -> list[list[str]]:
     """The cells of the rows of one activity, the header first; ratios are to the fastest row that is not ours."""
     rival = next((one.rate for name, one in found.items() if not name.startswith(("LookRight", "spaCy"))), None)
-    rows = [["system", "tokens/s", "lowest - highest", "x best peer", "% of roof", "forward, % of roof", "peak MB"]]
+    rows = [
+        [
+            "system",
+            "tokens/s",
+            "lowest - highest",
+            "x best peer",
+            "tokens/CPU s",
+            "% of roof",
+            "forward, % of roof",
+            "peak MB",
+        ]
+    ]
     for one in found.values():
         times = "-" if rival is None else f"{one.rate / rival:.2f}"
         spread = f"{one.low:,.0f} - {one.high:,.0f}"
+        processor = "-" if one.cpu_rate is None else f"{one.cpu_rate:,.0f}"
         shares = ["-" if share is None else f"{share:.0f}" for share in (one.roof, one.forward)]
-        rows.append([one.case, f"{one.rate:,.0f}", spread, times, *shares, f"{one.peak_mb:,.0f}"])
+        rows.append([one.case, f"{one.rate:,.0f}", spread, times, processor, *shares, f"{one.peak_mb:,.0f}"])
     return rows
 
 

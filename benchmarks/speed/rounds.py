@@ -168,6 +168,7 @@ class Summary:
         case: its name.
         rate: real tokens per second, the median over rounds.
         low, high: the lowest and the highest rate.
+        cpu_rate: real tokens per second of processor time, the median: a hint where the machine is busy.
         roof: per cent of the roof, the median; None where there is none.
         forward: per cent of the roof that forward passes alone reach (prediction); None likewise.
         peak_mb: the most memory of its process.
@@ -179,6 +180,7 @@ class Summary:
     rate: float
     low: float
     high: float
+    cpu_rate: float | None
     roof: float | None
     forward: float | None
     peak_mb: float
@@ -189,12 +191,14 @@ class Summary:
     def of(cls, name: str, rounds: Sequence[Round]) -> Summary:
         """Sum up."""
         rates = [row["tokens"] / row["seconds"] for row in rounds]
+        of_processor = [row["tokens"] / row["cpu_seconds"] for row in rounds if row["cpu_seconds"]]
         known = [row["others"] for row in rounds if row["others"] is not None]
         return cls(
             case=name,
             rate=statistics.median(rates),
             low=min(rates),
             high=max(rates),
+            cpu_rate=statistics.median(of_processor) if of_processor else None,
             roof=_share(rounds, "seconds"),
             forward=_share(rounds, "forward_seconds") if rounds[0]["activity"] == "predict" else None,
             peak_mb=max(row["peak_mb"] for row in rounds),

@@ -3,6 +3,8 @@
 Fast: packed rows, training in bfloat16 where the recipe says so, the saved tagger loaded in bfloat16 and run packed.
 Slow: every batch padded, everything in float32. Both have the same sentences in the same updates, since these depend on
 recipe and seed alone; the last weights are taken, so that nothing is chosen. F1 is that of test, full gold.
+
+Where this version has int8 weights for prediction, the fast tagger is also run with them, against itself in bfloat16.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
+from benchmarks.speed.int8 import has_int8, to_int8
 from benchmarks.speed.report import Figure
 
 if TYPE_CHECKING:
     from benchmarks.quality.sets import Split
 
+    from lookright import Tagger
     from lookright.metrics import Scores
 
 SAMPLES: Final = 10_000
@@ -71,8 +75,8 @@ class Pair:
         return "within seed noise" if abs(self.difference) <= self.noise else "BEYOND seed noise"
 
 
-def run(split: Split, seed: int, updates: int | None, *, fast: bool) -> Scores:
-    """Train on train, tag test."""
+def run(split: Split, seed: int, updates: int | None, *, fast: bool) -> tuple[Scores, Scores | None]:
+    """Train on train, tag test; for the fast way also with int8 weights, where there are such."""
     from lookright import Tagger
     from lookright.models.bundled import bundled_folder
 
@@ -86,29 +90,42 @@ def run(split: Split, seed: int, updates: int | None, *, fast: bool) -> Scores:
         tagger.fit(split.train, seed=seed, precision=precision, progress=False, **options)
         tagger.save_pretrained(folder)
         loaded = Tagger.from_pretrained(folder, dtype=precision)
-        found = loaded.tag(split.test.sentences, document_starts=split.test.document_starts)
+        scores = _score(loaded, split)
+        whole = Tagger.from_pretrained(folder, dtype="float32")
+        if not fast or not has_int8(whole):
+            return scores, None
+        to_int8(whole)
+        return scores, _score(whole, split)
+
+
+def _score(tagger: Tagger, split: Split) -> Scores:
+    found = tagger.tag(split.test.sentences, document_starts=split.test.document_starts)
     return split.score([list(tagging.tags) for tagging in found])
 
 
-def compare(split: Split, seeds: Sequence[int], updates: int | None) -> Pair:
-    """Both ways on a set, for all seeds."""
+def compare(split: Split, seeds: Sequence[int], updates: int | None) -> tuple[Pair, Pair | None]:
+    """Both ways on a set, for all seeds; and int8 against bfloat16, where this version has int8 weights."""
+    fast, slow, int8 = [], [], []
+    for seed in seeds:
+        for way, packed in (("packed bfloat16", True), ("padded float32", False)):
+            scores, small = run(split, seed, updates, fast=packed)
+            (fast if packed else slow).append(scores)
+            int8 += [] if small is None else [small]
+            figure = 100 * (scores.headline[1] or 0.0)
+            print(f"{split.name} seed {seed}, {way}: {figure:.2f}", file=sys.stderr, flush=True)
+    return pair_of(split.name, fast, slow), pair_of(split.name, int8, fast) if int8 else None
+
+
+def pair_of(name: str, fast: Sequence[Scores], slow: Sequence[Scores]) -> Pair:
+    """The figures of two ways, with the interval of their difference over sentences."""
     from benchmarks.quality.report import pool
 
     from lookright.metrics import paired_bootstrap
 
-    scores: dict[bool, list[Scores]] = {True: [], False: []}
-    for seed in seeds:
-        for fast in (True, False):
-            scores[fast].append(run(split, seed, updates, fast=fast))
-            figure = 100 * (scores[fast][-1].headline[1] or 0.0)
-            way = "packed bfloat16" if fast else "padded float32"
-            print(f"{split.name} seed {seed}, {way}: {figure:.2f}", file=sys.stderr, flush=True)
-    interval = paired_bootstrap(pool(scores[True]), pool(scores[False]), samples=SAMPLES)
-    fast_figures, slow_figures = (
-        tuple(100 * (one.headline[1] or 0.0) for one in scores[fast]) for fast in (True, False)
-    )
+    interval = paired_bootstrap(pool(fast), pool(slow), samples=SAMPLES)
+    by_seed = (tuple(100 * (one.headline[1] or 0.0) for one in scores) for scores in (fast, slow))
     low, high = (math.nan if end is None else 100 * end for end in (interval.low, interval.high))
-    return Pair(split.name, fast_figures, slow_figures, low, high)
+    return Pair(name, *by_seed, low, high)
 
 
 def measure(data: Path | None, sets: Sequence[str], seeds: Sequence[int], updates: int | None) -> list[Figure]:
@@ -122,8 +139,11 @@ def measure(data: Path | None, sets: Sequence[str], seeds: Sequence[int], update
         data, sets = Path(lookright.__file__).parent / "assets", ["wnut17"]
     found = []
     for name in sets:
-        pair = compare(load_split(data, name), seeds, updates)
+        pair, int8 = compare(load_split(data, name), seeds, updates)
         found += figures(pair, seeds, updates)
+        if int8 is not None:
+            unit = f"points of strict F1, test, interval [{int8.low:+.2f}, {int8.high:+.2f}]"
+            found.append(Figure(f"{name}: int8 - bfloat16", round(int8.difference, 2), unit, -0.2, tuple(seeds)))
     return found
 
 

@@ -19,7 +19,15 @@ from lookright.tags import Scheme, ill_formed
 
 
 def a_round(case: str, seconds: float, **more: Any) -> rounds.Round:
-    row = {"case": case, "activity": "train", "round": 0, "seconds": seconds, "tokens": 1000, "others": 0.0}
+    row = {
+        "case": case,
+        "activity": "train",
+        "round": 0,
+        "seconds": seconds,
+        "tokens": 1000,
+        "others": 0.0,
+        "cpu_seconds": seconds,
+    }
     return {**row, "roof_seconds": None, "forward_seconds": None, "peak_mb": 1.0, **more}
 
 
@@ -127,6 +135,7 @@ def test_a_summary_is_the_median_the_range_and_the_share_of_the_roof() -> None:
     rows = [a_round("x", seconds, roof_seconds=1.0) for seconds in (2.0, 4.0, 5.0)]
     one = rounds.Summary.of("x", rows)
     assert (one.rate, one.low, one.high, one.rounds) == (250.0, 200.0, 500.0, 3)
+    assert one.cpu_rate == 250.0
     assert one.roof == 25.0
     assert one.forward is None
     predicted = [{**row, "activity": "predict", "forward_seconds": 1.25} for row in rows]

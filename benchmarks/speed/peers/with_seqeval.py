@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import child
 
 
 def prepare(case: dict[str, Any]) -> tuple[child.Once, dict[str, Any]]:
-    import seqeval
     from seqeval.metrics import f1_score
     from seqeval.scheme import IOB2
 
@@ -22,7 +22,7 @@ def prepare(case: dict[str, Any]) -> tuple[child.Once, dict[str, Any]]:
             score = f1_score(tags["gold"], tags["predicted"], **mode)
         return {**child.result(timer.seconds, timer.cpu_seconds, [case["n_tokens"]]), "f1": float(score)}
 
-    return once, {"seqeval": seqeval.__version__}
+    return once, {"seqeval": version("seqeval")}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -53,23 +54,32 @@ def start_up(bench: Bench, material: Material, n: int) -> list[Figure]:
         "python alone": ([sys.executable, "-c", "pass"], None),
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    processor: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(n + 1):
         for name in order(sorted(calls), number, bench.seed):
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), _children_seconds()
             done = subprocess.run(calls[name][0], input=TEXT, capture_output=True, text=True, env=env, check=False)
             if done.returncode:
                 raise Failed(f"{name} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
             if number:  # the first reads files that later ones find in memory
                 seconds[name].append(time.perf_counter() - began)
+                processor[name].append(_children_seconds() - spent)
     return [
         Figure(
             f"start-up: {name}",
             round(statistics.median(taken), 3),
-            f"s, median of {n}, {min(taken):.3f} to {max(taken):.3f}, {bench.threads} threads",
+            f"s, median of {n}, {min(taken):.3f} to {max(taken):.3f}, {bench.threads} threads; "
+            f"{statistics.median(processor[name]):.3f} s of processor time",
             calls[name][1],
         )
         for name, taken in seconds.items()
     ]
+
+
+def _children_seconds() -> float:
+    """Processor time of this process's children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def memory(bench: Bench, material: Material, n: int) -> list[Figure]:

@@ -178,17 +178,20 @@ class Tagger:
             source, plan=plan, backend=backend, dtype="float32" if dtype == "auto" else dtype,
             quantization=quantization, revision=revision, trust_remote_code=trust_remote_code,
         )  # fmt: skip
-        chosen = {"subword": subword, "window": window, "context": context, "decode": decode}
         tagger = cls(
             None, loaded_base.tokenizer, device=where, token_budget=token_budget, word_split=word_split, compile=compile
         )
-        tagger._base = loaded_base
-        tagger._chosen = {name: value for name, value in chosen.items() if value is not None}
-        if scheme is not None:
-            tagger._chosen["scheme"] = Scheme.parse(scheme)
-        if labels is not None:
-            tagger.model = build_tagger(loaded_base, tagger._new_settings(labels))
-        return tagger
+        return tagger._begin(loaded_base, {**fixed, "context": context, "decode": decode})
+
+    def _begin(self, base: Base, chosen: Mapping[str, Any]) -> Self:
+        """A new tagger on a base, with what was chosen of its settings, plan left out, and its labels if they are."""
+        self._base = base
+        self._chosen = {n: v for n, v in chosen.items() if v is not None and n not in ("labels", "plan", "scheme")}
+        if chosen["scheme"] is not None:
+            self._chosen["scheme"] = Scheme.parse(chosen["scheme"])
+        if chosen["labels"] is not None:
+            self.model = build_tagger(base, self._new_settings(chosen["labels"]))
+        return self
 
     def _new_settings(self, labels: Iterable[str]) -> TaggerSettings:
         """The settings of a new tagger on the base."""

@@ -69,7 +69,12 @@ def test_check_a_bad_file(kind: str, tmp_path: Path, run: Any) -> None:
     assert "fail  " in done.out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_a_folder_to_predict_needs_one_for_the_results(files: Path, tmp_path: Path, fails: Fails) -> None:
+    done = fails("predict", files / "tagger", tmp_path, code=2)
+    assert "a folder of files needs a folder for the results: --out DIR" in done.err
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_a_directory_in_place_of_a_file(command: str, files: Path, tmp_path: Path, fails: Fails) -> None:
     if command == "train":
         done = fails(*train_flags(files, tmp_path / "out", train=tmp_path))

@@ -151,14 +151,10 @@ class Tagger:
         """
         where = resolve_device(device)
         folder = resolve_folder(source, revision=revision, trust_remote_code=trust_remote_code)
+        running: dict[str, Any] = {"device": where, "token_budget": token_budget, "compile": compile}
         fixed = {"labels": labels, "plan": plan, "scheme": scheme, "subword": subword, "window": window}
         if is_tagger_folder(folder):
-            given = [name for name, value in {**fixed, "context": context}.items() if value is not None]
-            if given:
-                raise RecipeError(
-                    f"{source} is a saved tagger, which has its own {', '.join(given)}; leave that out, or start from "
-                    "its base"
-                )
+            _refuse_settled(source, {**fixed, "context": context})
             dtype, int8 = number_format(dtype, where)
             loaded = load_tagger(
                 source, backend=backend, dtype=dtype, base=base, revision=revision, trust_remote_code=trust_remote_code,
@@ -166,10 +162,7 @@ class Tagger:
             )  # fmt: skip
             if decode is not None:
                 loaded.model.settings = replace(loaded.settings, decode=decode)
-            return cls(
-                loaded.model, loaded.tokenizer, device=where, token_budget=token_budget, word_split=word_split,
-                compile=compile,
-            )  # fmt: skip
+            return cls(loaded.model, loaded.tokenizer, word_split=word_split, **running)
         if base is not None:
             raise RecipeError(f"base is {base!r}, but {source} is no saved adapter; leave that out")
         if dtype == "int8":
@@ -178,9 +171,7 @@ class Tagger:
             source, plan=plan, backend=backend, dtype="float32" if dtype == "auto" else dtype,
             quantization=quantization, revision=revision, trust_remote_code=trust_remote_code,
         )  # fmt: skip
-        tagger = cls(
-            None, loaded_base.tokenizer, device=where, token_budget=token_budget, word_split=word_split, compile=compile
-        )
+        tagger = cls(None, loaded_base.tokenizer, word_split=word_split, **running)
         return tagger._begin(loaded_base, {**fixed, "context": context, "decode": decode})
 
     def _begin(self, base: Base, chosen: Mapping[str, Any]) -> Self:
@@ -543,3 +534,12 @@ def _has_words(inputs: Any) -> bool:
     if isinstance(inputs, Sentence | Document | Dataset):
         return True
     return isinstance(inputs, list | tuple) and bool(inputs) and isinstance(inputs[0], Sentence)
+
+
+def _refuse_settled(source: str | Path, asked: Mapping[str, Any]) -> None:
+    """Raise where something is asked of a saved tagger that was settled when it was made."""
+    given = [name for name, value in asked.items() if value is not None]
+    if given:
+        raise RecipeError(
+            f"{source} is a saved tagger, which has its own {', '.join(given)}; leave that out, or start from its base"
+        )

@@ -97,9 +97,13 @@ def test_an_error_comes_after_what_was_done_before_it(stage: str) -> None:
             raise KeyError(f"{where} {item}")
         return item
 
+    def slowly(item: int) -> int:
+        time.sleep(0.02)  # so that something is waiting when the error comes
+        return fail("finish", item)
+
     done: list[int] = []
     stream = overlapped(
-        (fail("read", n) for n in range(20)), lambda item: fail("compute", item), lambda item, _: fail("finish", item)
+        (fail("read", n) for n in range(20)), lambda item: fail("compute", item), lambda item, _: slowly(item)
     )
     with pytest.raises(KeyError, match=f"{stage} 7"):
         done.extend(stream)

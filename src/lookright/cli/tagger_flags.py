@@ -61,6 +61,7 @@ def quick_start() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()  # what was loaded stays: later collections, and the last one at the end, need not go through it
         if was_on:
             gc.enable()
 

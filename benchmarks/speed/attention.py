@@ -4,11 +4,15 @@
 
 Both compute the same 4,096 tokens of 256 dimensions, cut into sequences of one length, in turn and several rounds; the
 figure is the median time of the flash kernel over that of the products (above 1: the products are faster).
+
+Then rows as training on sentences has them, 16 sentences of ever new lengths (median 22 sub-words): products for every
+group of equal lengths, each of a new shape, against what the package does.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import sys
 import time
@@ -23,7 +27,15 @@ sys.path.insert(0, str(ROOT))
 
 from torch.nn import functional  # noqa: E402
 
-from lookright.attention.packing import attend_products  # noqa: E402
+from lookright.attention.architecture import LayerLimit  # noqa: E402
+from lookright.attention.packing import (  # noqa: E402
+    AttendGroup,
+    attend_packed,
+    attend_products,
+    borders_of,
+    sdpa_group,
+)
+from lookright.plan import UNBOUNDED  # noqa: E402
 
 TOKENS, WIDTH = 4096, 256
 Attend = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
@@ -60,6 +72,27 @@ def ratio(length: int, head: int, dtype: torch.dtype, causal: bool, rounds: int)
     return statistics.median(times["flash"]) / statistics.median(times["products"])
 
 
+def row_ratio(n_sentences: int, causal: bool, rounds: int) -> float:
+    """Median time of products for each group over that of the package, for bfloat16 rows of ever new lengths."""
+    drawn = random.Random(0)
+    times: dict[str, list[float]] = {"products": [], "package": []}
+    for _ in range(2 * rounds):
+        lengths = sorted(max(2, min(80, round(drawn.lognormvariate(3.1, 0.55)))) for _ in range(n_sentences))
+        shape = (1, sum(lengths), WIDTH // 64, 64)
+        tensors = [torch.randn(shape, dtype=torch.bfloat16).transpose(1, 2).requires_grad_() for _ in range(3)]
+        for name, attend in (("products", products), ("package", None)):
+            group = sdpa_group(None, 0.0) if attend is None else _as_group(attend)
+            begin = time.perf_counter()
+            output = attend_packed(*tensors, borders_of(lengths), 0 if causal else UNBOUNDED, LayerLimit(), group)
+            output.backward(torch.ones_like(output))
+            times[name].append(time.perf_counter() - begin)
+    return statistics.median(times["products"]) / statistics.median(times["package"])
+
+
+def _as_group(attend: Attend) -> AttendGroup:
+    return lambda query, key, value, mask, is_causal: attend(query, key, value, is_causal)
+
+
 def main() -> None:
     """Measure all lengths and print, or record, a row for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,6 +113,14 @@ def main() -> None:
                     unit = f"time of flash kernel / time of products, forward and backward, median, {threads}"
                     record("speed", f"{name}, causal", round(causal, 2), unit)
                     record("speed", f"{name}, full", round(full, 2), unit)
+    for n_sentences in (16, 64):
+        for causal in (True, False):
+            name = f"attention, bfloat16, rows of {n_sentences} sentences, {'causal' if causal else 'full'}"
+            found = row_ratio(n_sentences, causal, args.rounds)
+            sys.stdout.write(f"{name}: {found:.2f}\n")
+            if args.record:
+                unit = "time of products / time of the package, forward and backward, median"
+                record("speed", name, round(found, 2), f"{unit}, {torch.get_num_threads()} threads")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tests.families import BY_NAME, FAMILIES, N_LAYERS, Family
 from tests.oracle import naive_mask, sees
 from torch.nn import functional
 
+from lookright.attention import packing
 from lookright.attention.architecture import LayerLimit, layer_limit
 from lookright.attention.masks import PLAN_KEY, channel_of, closure, draws_nothing, stacked_mask
 from lookright.attention.packing import (
@@ -20,7 +21,6 @@ from lookright.attention.packing import (
     equal_groups,
     is_packed,
     sdpa_group,
-    takes_products,
 )
 from lookright.attention.probing import expected_right_contexts
 from lookright.errors import UnsupportedModelError
@@ -88,17 +88,39 @@ def test_plain_products_are_sdpa_and_have_its_gradients(right, length, sequences
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_plain_products_serve_training_in_bfloat16_on_a_processor_only():
-    query = torch.randn(1, 2, 8, 4, requires_grad=True)
-    assert not takes_products(query, 0.0)
-    assert takes_products(query.bfloat16(), 0.0)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert takes_products(query, 0.0)
-        assert not takes_products(query, 0.1)
-        assert not takes_products(query.detach(), 0.0)
-        assert not takes_products(torch.randn(1, 1, 257, 4, requires_grad=True), 0.0)
+def test_which_kernel_serves(monkeypatch):
+    """Large groups of short sequences are trained through products, small ones in float32; all else as it comes."""
+    served = []
+
+    def spy(name):
+        real = getattr(packing, name)
+
+        def called(query, *rest):
+            served.append((name, query.dtype))
+            return real(query, *rest)
+
+        monkeypatch.setattr(packing, name, called)
+
+    spy("attend_products")
+    spy("attend_sdpa")
+
+    def attend(count, length, dropout=0.0, grad=True):
+        query = torch.randn(count, 2, length, 4, requires_grad=grad)
+        served.clear()
+        output = sdpa_group(None, dropout)(query, query, query, None, True)
+        assert output.shape == (count, length, 2, 4)
+        return (*served[0], output.dtype)
+
+    single, half = torch.float32, torch.bfloat16
+    assert attend(4, 8) == ("attend_sdpa", single, single)
+    with torch.autocast("cpu", half):
+        assert attend(4, 8) == ("attend_sdpa", single, half)
+        assert attend(128, 8) == ("attend_products", single, half)
+        assert attend(4, 257) == ("attend_sdpa", single, half)
+        assert attend(128, 8, dropout=0.1)[0] == "attend_sdpa"
+        assert attend(128, 8, grad=False)[0] == "attend_sdpa"
         with torch.no_grad():
-            assert not takes_products(query, 0.0)
+            assert attend(128, 8)[0] == "attend_sdpa"
 
 
 def test_plain_products_round_like_sdpa_in_bfloat16():

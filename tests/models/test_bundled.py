@@ -52,11 +52,16 @@ def test_stock_transformers_reads_it_whole_and_it_knows_english() -> None:
     assert loss < 5.5 < 7 < other  # log(16000) is 9.7
 
 
-def test_its_name_finds_it_from_anywhere_and_a_folder_of_that_name_wins(tmp_path: Path, monkeypatch: Any) -> None:
+def test_its_name_means_it_whatever_lies_in_the_current_folder(
+    tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert resolve_folder(BUNDLED) == FOLDER
     (tmp_path / BUNDLED).mkdir()
-    assert resolve_folder(BUNDLED) == Path(BUNDLED)
+    with caplog.at_level("INFO", "lookright"):
+        assert resolve_folder(BUNDLED) == FOLDER
+    assert "what lies in the current folder is ./lookright-nano" in caplog.text
+    assert resolve_folder(f"./{BUNDLED}") == Path(BUNDLED)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import lzma
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pytest
 from pretraining_support import toy_documents, write_corpus
 
 import toys
-from lookright.errors import DataError, MissingExtraError
+from lookright.errors import DataError, MissingExtraError, OutputError
 from lookright.training.pretraining import tokens as tokens_module
 from lookright.training.pretraining.corpus import documents, is_held_out, sample, text_files
 from lookright.training.pretraining.tokens import tokenise
@@ -31,15 +34,19 @@ def test_documents_are_what_stands_between_blank_lines(tmp_path: Path, ending: s
 
 
 def test_zst_is_read(tmp_path: Path) -> None:
-    module = pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "zstandard")
+    module = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
     path = tmp_path / "a.txt.zst"
-    with module.open(path, "wb") as file:
-        file.write(TEXT.encode())
+    packed = module.compress(TEXT.encode())
+    path.write_bytes(packed)
     assert list(documents(path)) == DOCUMENTS
+    for damaged in (packed[:-5], b"no zstandard at all"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"a.txt.zst: the packed file is damaged or cut short"):
+            list(documents(path))
 
 
 def test_the_package_for_zst_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("compression.zstd", "zstandard"):
+    for name in ("compression.zstd", "backports.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "a.txt.zst").touch()
     with pytest.raises(MissingExtraError, match=r"a.txt.zst: .*lookright\[zst\]"):
@@ -119,3 +126,30 @@ def test_a_failure_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="byte 12000"):
         tokenise([path], toys.byte_bpe_tokenizer(), tmp_path / "cache", share=0.1)
     assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+
+
+def test_kept_tokens_that_are_damaged_are_named(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "toy.txt", 60)
+    tokenizer = toys.byte_bpe_tokenizer()
+    tokenise([corpus], tokenizer, tmp_path / "cache", share=0.0)
+    (file,) = (tmp_path / "cache").rglob("train.bin")
+    for content in (file.read_bytes()[:-2], b""):
+        file.write_bytes(content)
+        with pytest.raises(OutputError, match=r"the tokens kept there are damaged; delete that folder"):
+            tokenise([corpus], tokenizer, tmp_path / "cache", share=0.0)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "toy.txt", 60)
+    tokenizer = toys.byte_bpe_tokenizer()
+    whole = tokenise([corpus], tokenizer, tmp_path / "cache", share=0.0)
+    (folder,) = (tmp_path / "cache" / "tokens").iterdir()
+    left, others = (folder.with_name(f".{folder.name}.{name}") for name in ("left", "others"))
+    for place in (left, others):
+        shutil.copytree(folder, place)
+    for path in (*left.iterdir(), left):
+        os.utime(path, (0, 0))
+    shutil.rmtree(folder)
+    again = tokenise([corpus], tokenizer, tmp_path / "cache", share=0.0)
+    assert len(again.train) == len(whole.train)
+    assert sorted(folder.parent.iterdir()) == [others, folder]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from pretraining_support import recipe, run, write_corpus
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 import toys
 from lookright.attention import current_plan
@@ -151,6 +153,9 @@ def test_which_plan_is_taken(corpus: Path, clm_base: Path, mntp_base: Path) -> N
         ({"base": "b", "layers": 4}, "the base b has its own"),
         ({"method": "lora"}, "adapters are for a base"),
         ({"mask_rate": 0.2}, "clm masks nothing"),
+        ({"mask_rate": 0.2, "base": "b"}, "clm masks nothing"),
+        ({"revision": "main"}, "no base is given that it could be of"),
+        ({"hidden": 36, "heads": 4}, "take hidden=32"),
         ({"objective": "nsp"}, "expected one of clm, mlm, mntp"),
         ({"tokenizer": "t", "vocab_size": 500}, "drop one of the two"),
         ({"text": ()}, "expected paths"),
@@ -184,6 +189,7 @@ def test_another_recipe_or_text_is_refused_and_nothing_lost(corpus: Path, tmp_pa
     for options, words in (
         ({"updates": 3}, "another recipe: updates was 2 and is 3 now"),
         ({"seed": 1}, "another recipe: seed was 0"),
+        ({"method": "lora", "base": "b"}, "another recipe: base was None and is 'b' now"),
     ):
         with pytest.raises(RecipeError, match=words):
             run(corpus, out, **{"updates": 2, "checkpoints": 1, "resume": True, **options})
@@ -211,6 +217,27 @@ def test_text_that_cannot_be_trained_on(text: bytes, words: str, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_tracker_that_is_not_there_is_said_at_once(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="report_to is 'foo', which is no tracker that is installed"):
+        run(corpus, tmp_path / "out", report_to="foo")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loop_that_cannot_be_made_leaves_nothing(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LanguageModelTrainer, "__init__", None)
+    with pytest.raises(TypeError):
+        run(corpus, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_in_which_nothing_can_be_predicted(tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("a\n\n" * 3000)
+    with pytest.raises(DataError, match=r"letters.txt: nothing can be predicted in the first 1,000 sequences"):
+        run(tmp_path / "letters.txt", tmp_path / "out", held_out=0.0, objective="mntp")
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -221,6 +248,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(corpus: Path, tmp_path: Path, mon
             run(corpus, tmp_path / "out", updates=2)
     result = run(corpus, tmp_path / "out", updates=2, resume=True)
     assert result.tokens_per_second is None  # nothing was trained again
+    account = json.loads((tmp_path / "out" / "run.json").read_text())
+    account["result"] |= {"tokens_per_second": 5.0, "arithmetic": 0.9, "seconds": 7.0}
+    (tmp_path / "out" / "run.json").write_text(json.dumps(account))
+    run(corpus, tmp_path / "out", updates=2, resume=True)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["result"] == account["result"]
     load_base(result.folder)
 
 
@@ -246,3 +278,14 @@ def test_an_update_is_the_same_in_any_micro_batches_and_recomputed(corpus: Path,
     for name, tensor in weights[0].items():
         for other in weights[1:]:
             torch.testing.assert_close(tensor, other[name], rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_a_tokenizer_with_more_entries_than_the_embeddings(corpus: Path, clm_base: Path, tmp_path: Path) -> None:
+    """Random sub-words come from those that the model knows."""
+    folder = shutil.copytree(clm_base, tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<a new pad token>"})
+    tokenizer.save_pretrained(folder)
+    ready = prepare(recipe(corpus, tmp_path / "out", base=str(folder), objective="mntp", mask_rate=0.5), CPU)
+    assert len(ready.found.tokenizer) > ready.found.model.get_input_embeddings().num_embeddings
+    assert ready.train.objective.vocab == ready.found.model.get_input_embeddings().num_embeddings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from typing import Any
 import pytest
 from training_support import DEV, TRAIN, in_child, run, same, tagger, toy_data, weights
 
-from lookright.errors import OutputError, RecipeError
+from lookright.errors import LookRightError, OutputError, RecipeError
 from lookright.training import checkpoints as checkpoints_module
 from lookright.training.checkpoints import Checkpoints
 from lookright.training.defaults import automatic_values
 from lookright.training.fit import fit
 from lookright.training.recipe import Recipe
+from lookright.training.run_folder import RunFolder
 from lookright.training.trainer import TaggerTrainer
 
 OPTIONS: dict[str, Any] = {"evals_per_epoch": 2}
@@ -170,6 +172,57 @@ def test_resume_of_nothing_begins_at_the_beginning(tiny_llama: Path, tmp_path: P
     assert contents(tmp_path / "out") == whole[0]
 
 
+def test_a_finished_run_whose_checkpoints_are_gone_is_not_begun_again(tiny_llama: Path, tmp_path: Path) -> None:
+    run(tiny_llama, tmp_path / "out", epochs=1.0)
+    shutil.rmtree(tmp_path / "out" / "checkpoints")
+    before = contents(tmp_path / "out")
+    with pytest.raises(OutputError, match="finished, and its checkpoints are gone"):
+        run(tiny_llama, tmp_path / "out", epochs=1.0, resume=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_resumption_that_fails_leaves_the_record_of_the_run(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(RunFolder, "tidy", lambda self: None)  # as if it had been killed
+    monkeypatch.setattr(TaggerTrainer, "training_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_llama, out, epochs=1.0)
+    monkeypatch.undo()
+    assert (out / "run.json").exists()
+    monkeypatch.setattr(TaggerTrainer, "training_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_llama, out, epochs=1.0, resume=True)
+    assert (out / "run.json").exists()
+    assert (out / "recipe.toml").exists()
+
+
+def test_a_disk_that_is_full_at_the_beginning_leaves_nothing(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_account", full)
+        with pytest.raises(OutputError, match="the disk is full"):
+            run(tiny_llama, out, epochs=1.0)
+    assert not out.exists()
+    out.mkdir()
+    (out / ".run.json.part").write_text("{")  # a kill in the first write
+    run(tiny_llama, out, epochs=1.0)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tiny_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(LookRightError, match="training has diverged"):
+        run(tiny_llama, tmp_path / "out", dev=None, epochs=1.0, batch_size=20, learning_rate=1e38)
+
+
 def test_automatic_values_stay_as_the_run_settled_them(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +264,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {own!r}]
 from training_support import run
+from lookright.training.run_folder import RunFolder
 from lookright.training.trainer import TaggerTrainer
 step = TaggerTrainer.training_step
 def dying(self, *rest):

@@ -119,42 +119,61 @@ def _views(
 
 PRODUCTS_UP_TO = 256
 """Longest sequence for which plain products are taken: their score matrices still fit into the processor's cache."""
+PRODUCTS_FROM = 1024
+"""Fewest tokens of a group for which plain products are taken."""
 
 
 def sdpa_group(scaling: float | None, dropout: float) -> AttendGroup:
-    """One group through scaled_dot_product_attention, or through plain products where these train faster."""
+    """One group through scaled_dot_product_attention, or as it trains faster on a processor."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
-        if takes_products(query, dropout):
-            return attend_products(query, key, value, mask, is_causal, scaling)
-        output = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=is_causal,
-            scale=scaling,
-            dropout_p=dropout,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
-        return output.transpose(1, 2)
+        if trains_in_bfloat16(query) and not dropout:
+            count, _, length, _ = query.shape
+            if length <= PRODUCTS_UP_TO and count * length >= PRODUCTS_FROM:
+                return attend_products(query, key, value, mask, is_causal, scaling)
+            with torch.autocast(query.device.type, enabled=False):
+                wide = attend_sdpa(query.float(), key.float(), value.float(), mask, is_causal, scaling, 0.0)
+                return wide.to(torch.bfloat16)
+        return attend_sdpa(query, key, value, mask, is_causal, scaling, dropout)
 
     return attend
 
 
-def takes_products(query: Tensor, dropout: float) -> bool:
-    """Whether a group is trained faster through plain products than through SDPA.
+def attend_sdpa(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    scaling: float | None,
+    dropout: float,
+) -> Tensor:
+    """One group through scaled_dot_product_attention; arguments and result as `AttendGroup`."""
+    output = functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=is_causal,
+        scale=scaling,
+        dropout_p=dropout,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output.transpose(1, 2)
 
-    The backward pass of the flash kernel for CPUs does not use their bfloat16 tiles (torch 2.13): for sequences as long
-    as sentences attention then takes 2 to 6 times as long as through products (benchmarks/speed/attention.py).
+
+def trains_in_bfloat16(query: Tensor) -> bool:
+    """Whether a group takes part in training in bfloat16 on a processor, which PyTorch's own kernels do slowly.
+
+    The backward pass of the flash kernel for CPUs does not use their bfloat16 tiles (torch 2.13). Large groups of short
+    sequences are 1.5 to 6 times as fast as plain products. But those are made anew for each shape, which small groups
+    of ever new shapes do not pay for: these are computed in float32 (benchmarks/speed/attention.py).
     """
     return (
         query.device.type == "cpu"
         and _computed_in(query) == torch.bfloat16
         and query.requires_grad
         and torch.is_grad_enabled()
-        and query.shape[2] <= PRODUCTS_UP_TO
-        and not dropout
     )
 
 

@@ -24,7 +24,7 @@ from lookright.attention import can_pack
 from lookright.data import Sentence
 from lookright.encoding import SubwordEncoder, Window, collate, token_budget, windows_of, windows_of_document
 from lookright.errors import LookRightError
-from lookright.inference.device import resolve_device
+from lookright.inference.device import is_out_of_memory, resolve_device
 from lookright.inference.viterbi import decode
 from lookright.models.settings import TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification
@@ -255,7 +255,7 @@ class Predictor:
         try:
             log_probs = self._log_probs(windows)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(windows) == 1:
                 instead = "train with a smaller window" if self.device.type == "cpu" else "run with device='cpu'"
@@ -311,13 +311,6 @@ def _progress_bar(total: int, *, shown: bool) -> Iterator[Any]:
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("tagging", total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _is_quantized(model: Any) -> bool:

@@ -93,12 +93,14 @@ def resolve_folder(name: str | Path, *, revision: str | None = None, trust_remot
         ModelFolderError: there is no such folder and no such repository within reach.
     """
     path = Path(name).expanduser()
+    if name == BUNDLED:  # the name means one thing everywhere: adapters and recipes refer to it
+        if path.exists():
+            log.info("%s is the bundled base; what lies in the current folder is ./%s", BUNDLED, BUNDLED)
+        return bundled_folder()
     if path.is_dir():
         return path
     if path.exists():
         raise ModelFolderError(f"{name} is a file; expected a model folder (with config.json and *.safetensors)")
-    if str(name) == BUNDLED:
-        return bundled_folder()
     if looks_like_path(str(name)):
         raise ModelFolderError(f"{name}: no such folder; expected a model folder or the name of a model on a hub")
     from huggingface_hub import snapshot_download
@@ -385,7 +387,8 @@ def check_pad_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) 
 def source_of(name: str | Path, folder: Path, config: PreTrainedConfig, revision: str | None) -> BaseSource:
     """Where a base that was loaded came from."""
     # An absolute path, so that an adapter finds its base from wherever it is loaded.
-    place = str(folder.resolve()) if Path(name).expanduser().is_dir() else str(name)
+    local = name != BUNDLED and Path(name).expanduser().is_dir()
+    place = str(folder.resolve()) if local else str(name)
     return BaseSource(place, getattr(config, "_commit_hash", None) or revision, fingerprint(folder))
 
 

@@ -37,7 +37,7 @@ from lookright.models.base import (
     weight_files,
 )
 from lookright.models.config import LookRightConfig
-from lookright.models.store import portable, save_staged
+from lookright.models.store import READY, STAGING, finish_saving, portable, refuse_damaged, save_staged
 
 log = logging.getLogger("lookright")
 
@@ -90,9 +90,7 @@ def new_language_model(
         return LanguageModel(LlamaForCausalLM(config), tokenizer)
 
 
-def load_language_model(
-    name: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
-) -> LanguageModel:
+def load_language_model(name: str | Path, *, revision: str | None = None) -> LanguageModel:
     """Read a decoder with its language-model head, in float32, to train it further.
 
     A folder without a head (and not with one tied to the embeddings) gets one that is tied to them.
@@ -101,37 +99,38 @@ def load_language_model(
         ModelFolderError: no such folder, no weights, a pickle, or a tagger.
         UnsupportedModelError: an encoder, or a family without a causal language model.
     """
-    folder = resolve_folder(name, revision=revision, trust_remote_code=trust_remote_code)
-    config = load_config(folder, trust_remote_code=trust_remote_code)
+    folder = resolve_folder(name, revision=revision)
+    if (folder / STAGING / READY).is_file():  # a kill in the last moment of a save
+        finish_saving(folder)
+    config = load_config(folder)
     weight_files(folder)
     if is_encoder(config):
         raise UnsupportedModelError(
             f"{folder}: {config.model_type} is an encoder, which sees both sides already; pretraining goes on from "
             "decoders"
         )
-    if not trust_remote_code and type(config) not in AutoModelForCausalLM._model_mapping:
+    if type(config) not in AutoModelForCausalLM._model_mapping:
         raise UnsupportedModelError(f"{folder}: transformers has no causal language model for {config.model_type!r}")
     carried = getattr(config.get_text_config(), PLAN_KEY, None)
-    model, found = _read(folder, config, trust_remote_code=trust_remote_code)
+    model, found = _read(folder, config)
     if found["missing_keys"] and not config.tie_word_embeddings:
         config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = True
-        model, found = _read(folder, config, trust_remote_code=trust_remote_code)
+        model, found = _read(folder, config)
         log.info("%s has no language-model head: a new one is tied to its embeddings", folder)
     refuse_lost(folder, found)
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(folder)
     check_pad_token(tokenizer, model)
     source = source_of(name, folder, config, revision)
     return LanguageModel(model, tokenizer, source, None if carried is None else tuple(carried))
 
 
-def _read(folder: Path, config: PreTrainedConfig, *, trust_remote_code: bool) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _read(folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
     with loading_weights(folder):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
-            trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
     return model, info
@@ -212,6 +211,7 @@ def save_base(
         else:
             (stage / "config.json").write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(stage)
+        refuse_damaged(model)
         for name, text in extra_files.items():
             (stage / name).write_text(text, encoding="utf-8")
         _compare(stage, model)
@@ -225,7 +225,7 @@ def _compare(folder: Path, model: PreTrainedModel) -> None:
     Raises:
         OutputError: a weight is missing or differs.
     """
-    written, info = _read(folder, load_config(folder), trust_remote_code=False)
+    written, info = _read(folder, load_config(folder))
     found = dict(written.named_parameters())
     for name, parameter in model.named_parameters():
         same = name in found and torch.equal(found[name], parameter.detach().cpu().float())

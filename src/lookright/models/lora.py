@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -58,11 +58,18 @@ class LoraSettings:
         return cls(**{**data, "targets": tuple(data["targets"])})
 
 
-def adaptable(backbone: PreTrainedModel) -> list[str]:
-    """Full names of the matrices inside the layers that LoRA can adapt: linear ones, expert routers left out."""
+def adaptable(backbone: PreTrainedModel, among: Collection[int] | None = None) -> list[str]:
+    """Full names of the matrices inside the layers that LoRA can adapt: linear ones, expert routers left out.
+
+    Args:
+        backbone: the model.
+        among: numbers of the layers to look into; None: all.
+    """
+    layers = encoder_layers(backbone) if is_encoder(backbone.config) else decoder_layers(backbone)
     inside = {
         id(module)
-        for layer in (encoder_layers(backbone) if is_encoder(backbone.config) else decoder_layers(backbone))
+        for number, layer in enumerate(layers)
+        if among is None or number in among
         for module in layer.modules()
     }
     return [
@@ -85,7 +92,9 @@ def last_part(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def lora_targets(backbone: PreTrainedModel, wanted: str | Sequence[str]) -> tuple[str, ...]:
+def lora_targets(
+    backbone: PreTrainedModel, wanted: str | Sequence[str], among: Collection[int] | None = None
+) -> tuple[str, ...]:
     """The full names of the matrices that a choice of targets means in this backbone.
 
     Args:
@@ -93,11 +102,12 @@ def lora_targets(backbone: PreTrainedModel, wanted: str | Sequence[str]) -> tupl
         wanted: `paper` (query and value, as arXiv 2401.14556 does; the fused matrix where query, key and value are
             one), `attention` (all matrices of the attention), `all-linear` (all matrices of the layers), or the last
             parts of names, separated by commas or as a list.
+        among: numbers of the layers to adapt; None: all.
 
     Raises:
         RecipeError: nothing in the backbone has such a name.
     """
-    names = adaptable(backbone)
+    names = adaptable(backbone, among)
     if wanted == "paper":
         found = [n for n in names if last_part(n) in QUERY_NAMES | VALUE_NAMES]
         if not found:

@@ -197,7 +197,7 @@ def save_staged(folder: Path, write: Callable[[Path], None]) -> Path:
     return folder
 
 
-def refuse_damaged(model: LookRightForTokenClassification) -> None:
+def refuse_damaged(model: torch.nn.Module) -> None:
     """Raise where a weight is not a finite number.
 
     Raises:

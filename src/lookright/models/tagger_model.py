@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from lookright.attention import packed_kwargs, padded_kwargs
 from lookright.models.config import LookRightConfig
 from lookright.models.settings import TaggerSettings
+from lookright.models.trunk import trunk_given
 
 
 def pool_words(hidden: Tensor, first: Tensor, last: Tensor, how: str) -> Tensor:
@@ -89,19 +91,10 @@ class LookRightForTokenClassification(PreTrainedModel):  # type: ignore[misc]
         embeddings: nn.Module = self.backbone.get_input_embeddings()
         return embeddings
 
-    def hidden_states(
+    def backbone_inputs(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, lengths: Sequence[int] | None = None
-    ) -> Tensor:
-        """Last hidden states under the plan.
-
-        Args:
-            input_ids: (rows, length); with `lengths`, one row of sequences one after the other.
-            attention_mask: (rows, length), 1 for tokens and 0 for padding; none where nothing is padded.
-            lengths: sub-words of each packed sequence; they must sum to the length of the row.
-
-        Returns:
-            (rows, length, hidden).
-        """
+    ) -> dict[str, Any]:
+        """The arguments of the backbone's forward method; this method's are those of `hidden_states`."""
         if lengths is not None:
             extra = packed_kwargs(self.backbone, lengths, input_ids.device)
         elif self.is_encoder:
@@ -110,7 +103,29 @@ class LookRightForTokenClassification(PreTrainedModel):  # type: ignore[misc]
             extra = padded_kwargs(self.backbone, attention_mask)
         if not self.is_encoder:
             extra["use_cache"] = False
-        output: Tensor = self.backbone(input_ids=input_ids, **extra).last_hidden_state
+        return {"input_ids": input_ids, **extra}
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
+        trunk: tuple[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Last hidden states under the plan.
+
+        Args:
+            input_ids: (rows, length); with `lengths`, one row of sequences one after the other.
+            attention_mask: (rows, length), 1 for tokens and 0 for padding; none where nothing is padded.
+            lengths: sub-words of each packed sequence; they must sum to the length of the row.
+            trunk: a number of layers, and their output (rows, length, hidden) where it is known already.
+
+        Returns:
+            (rows, length, hidden).
+        """
+        inputs = self.backbone_inputs(input_ids, attention_mask, lengths)
+        with contextlib.nullcontext() if trunk is None else trunk_given(self.backbone, *trunk):
+            output: Tensor = self.backbone(**inputs).last_hidden_state
         return output
 
     def forward(
@@ -121,6 +136,8 @@ class LookRightForTokenClassification(PreTrainedModel):  # type: ignore[misc]
         word_first: Tensor | None = None,
         word_last: Tensor | None = None,
         labels: Tensor | None = None,
+        trunk_height: int = 0,
+        trunk_states: Tensor | None = None,
         **_: Any,
     ) -> TokenClassifierOutput:
         """Logits of words, or of every sub-word where no words are given.
@@ -132,12 +149,15 @@ class LookRightForTokenClassification(PreTrainedModel):  # type: ignore[misc]
             word_first: (words,) index of each word's first sub-word in the flattened rows.
             word_last: (words,) index of each word's last sub-word.
             labels: (words,) label indices; -100 is not counted.
+            trunk_height, trunk_states: so many layers are not computed, since this is their output, (rows, length,
+                hidden).
 
         Returns:
             `logits` (words, labels), or (rows, length, labels) without words; `loss`, where labels are given, is the
             SUM of the cross-entropies of the counted words, so that micro-batches of any size add up.
         """
-        hidden = self.hidden_states(input_ids, attention_mask, lengths)
+        trunk = None if trunk_states is None else (trunk_height, trunk_states)
+        hidden = self.hidden_states(input_ids, attention_mask, lengths, trunk)
         if word_first is None or word_last is None:
             features = hidden
         else:

@@ -15,7 +15,9 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lookright.data import Dataset, Sentence
 from lookright.encoding import (
@@ -32,6 +34,7 @@ from lookright.encoding import (
 )
 from lookright.errors import LabelError
 from lookright.models.settings import TaggerSettings
+from lookright.training.kept_trunk import KeptTrunk
 from lookright.training.labels import tags_in
 
 CACHED_SENTENCES: Final = 200_000
@@ -39,10 +42,11 @@ CACHED_SENTENCES: Final = 200_000
 
 
 class Example(NamedTuple):
-    """A window and the label ids (n_owned,) of the words that it owns."""
+    """A window and the label ids (n_owned,) of the words that it owns; what the trunk makes of it, where it is kept."""
 
     window: Window
     labels: NDArray[np.int64]
+    trunk: Tensor | None = None
 
 
 class At(NamedTuple):
@@ -143,8 +147,12 @@ class TrainingSentences:
             self.sentences.append(sentence)
             self.label_ids.append(np.array([ids[tag] for tag in tags], dtype=np.int64))
         self._close_document(begin)
+        self._limits: dict[str, Any] = {
+            "size": settings.window, "prefix": encoder.prefix_ids, "suffix": encoder.suffix_ids
+        }  # fmt: skip
         self.inner_marks = splits_inner_marks(self.sentences)
         self._encoded = lru_cache(maxsize=2 * CACHED_SENTENCES)(self._encode)
+        self.trunk: KeptTrunk | None = None
 
     def _close_document(self, begin: int) -> None:
         self.document_of += [(begin, len(self.sentences))] * (len(self.sentences) - begin)
@@ -154,26 +162,37 @@ class TrainingSentences:
         return len(self.sentences)
 
     def __getitem__(self, at: At) -> list[Example]:
-        size = self.settings.window
-        ends: dict[str, Any] = {"prefix": self.encoder.prefix_ids, "suffix": self.encoder.suffix_ids}
         if self.settings.context == "document":
-            near = self._neighbours(at, size)
+            near = self._neighbours(at, self.settings.window)
             encoded = [self._as_seen(At(at.epoch, index)) for index in near]
-            windows = [w for w in windows_of_document(encoded, near, size=size, **ends) if w.sentence == at.number]
+            windows = [w for w in windows_of_document(encoded, near, **self._limits) if w.sentence == at.number]
         else:
-            windows = windows_of(self._as_seen(at), at.number, size=size, **ends)
+            windows = windows_of(self._as_seen(at), at.number, **self._limits)
         labels = self.label_ids[at.number]
-        return [Example(window, labels[window.owned_from : window.owned_to]) for window in windows]
+        examples = [Example(window, labels[window.owned_from : window.owned_to]) for window in windows]
+        if self.trunk is None:
+            return examples
+        states = self.trunk.of(at.number, self.is_detokenized(at), [len(window) for window in windows])
+        return [example._replace(trunk=own) for example, own in zip(examples, states, strict=True)]
+
+    def forms(self) -> Iterator[tuple[int, bool, list[Window]]]:
+        """Number, whether detokenised, and windows of each sentence in each form in which it may be seen, alone."""
+        for number, sentence in enumerate(self.sentences):
+            share = self.share_detokenized if sentence.text is None else 0.0
+            for detokenized in (*((False,) if share < 1 else ()), *((True,) if share > 0 else ())):
+                yield number, detokenized, windows_of(self._encoded(number, detokenized), number, **self._limits)
 
     def weightless(self) -> Example:
         """A window of which no word counts."""
-        window = self[At(0, 0)][0].window
-        return Example(window, np.full(window.n_owned, IGNORED, dtype=np.int64))
+        example = self[At(0, 0)][0]
+        return example._replace(labels=np.full(example.window.n_owned, IGNORED, dtype=np.int64))
+
+    def is_detokenized(self, at: At) -> bool:
+        """Whether a sentence is seen with the joins of running text in an epoch."""
+        return self.sentences[at.number].text is None and share_drawn(self.seed, at) < self.share_detokenized
 
     def _as_seen(self, at: At) -> Encoded:
-        sentence = self.sentences[at.number]
-        detokenized = sentence.text is None and share_drawn(self.seed, at) < self.share_detokenized
-        return self._encoded(at.number, detokenized)
+        return self._encoded(at.number, self.is_detokenized(at))
 
     def _encode(self, index: int, detokenized: bool) -> Encoded:
         sentence = self.sentences[index]
@@ -196,7 +215,7 @@ class TrainingSentences:
         return list(range(first, last + 1))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Collator:
     """Puts the sentences of an update together as micro-batches within a token budget.
 
@@ -211,17 +230,38 @@ class Collator:
     layout: Literal["packed", "padded"]
 
     def __call__(self, update: Sequence[list[Example]]) -> dict[str, Any]:
-        """Return `micro_batches` (keyword arguments of the model's forward) and `n_words`, the words that count."""
+        """Return `micro_batches` (keyword arguments of the model's forward) and `n_words`, the words that count.
+
+        `update` (of `n_examples` examples) and `budget` are what they were made of, so that they can be made anew with
+        a smaller budget.
+        """
         examples = [example for sentence in update for example in sentence] or [self.sentences.weightless()]
         groups = token_budget([len(example.window) for example in examples], self.budget, layout=self.layout)
         batches = [self.batch([examples[index] for index in group]) for group in groups]
-        return {"micro_batches": batches, "n_words": sum(int((batch["labels"] != IGNORED).sum()) for batch in batches)}
+        n_words = sum(int((batch["labels"] != IGNORED).sum()) for batch in batches)
+        made_of = {"update": update, "n_examples": len(examples), "budget": self.budget}
+        return {"micro_batches": batches, "n_words": n_words, **made_of}
 
     def batch(self, examples: Sequence[Example]) -> dict[str, Any]:
         """One micro-batch."""
-        return collate(
+        batch = collate(
             [example.window for example in examples],
             layout=self.layout,
             pad_id=self.sentences.encoder.pad_id,
             labels=[example.labels for example in examples],
         )
+        if self.sentences.trunk is not None:
+            batch["trunk_height"] = self.sentences.trunk.height
+            batch["trunk_states"] = self._states(examples, *batch["input_ids"].shape)
+        return batch
+
+    def _states(self, examples: Sequence[Example], rows: int, length: int) -> Tensor:
+        """(rows, length, hidden): the kept states in the places of their sub-words, zeros elsewhere."""
+        kept = [example.trunk for example in examples if example.trunk is not None]
+        states = kept[0].new_zeros(rows, length, kept[0].shape[-1])
+        if self.layout == "packed":
+            states[0, : sum(map(len, kept))] = torch.cat(kept)
+        else:
+            for row, own in zip(states, kept, strict=True):
+                row[: len(own)] = own
+        return states

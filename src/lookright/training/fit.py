@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, set_seed
-from transformers.integrations import get_available_reporting_integrations
 
 from lookright.attention import current_plan
 from lookright.data import Dataset, hold_out
@@ -27,7 +26,7 @@ from lookright.training.labels import UnseenTypes, check_labels, settings_for
 from lookright.training.recipe import Recipe
 from lookright.training.run import Outcome, TaggerRun
 from lookright.training.run_folder import RunFolder
-from lookright.training.surroundings import machine_account, process_kept
+from lookright.training.surroundings import check_tracker, machine_account, process_kept
 from lookright.training.weights import as_model, facts_of, merge_adapters, prepare_weights, set_labels
 
 
@@ -127,7 +126,7 @@ def fit(
         merge_adapters(model)
     model.eval()
     return FitResult(
-        recipe=recipe,
+        recipe=recipe.replace(token_budget=run.recipe.token_budget),
         settings=settings,
         outcome=outcome,
         new_labels=new_labels,
@@ -147,12 +146,7 @@ def _check_possible(recipe: Recipe, out: str | Path | None, *, has_dev: bool) ->
         RunFolder(Path(out)).check(resume=recipe.resume)
     elif recipe.resume:
         raise RecipeError("resume is asked for, but there is no out folder to resume from; give out")
-    trackers = ("none", "all", *get_available_reporting_integrations())
-    if recipe.report_to not in trackers:
-        raise RecipeError(
-            f"report_to is {recipe.report_to!r}, which is no tracker that is installed here; expected "
-            + ", ".join(sorted(trackers))
-        )
+    check_tracker(recipe.report_to)
     if recipe.patience and not has_dev:
         raise RecipeError(
             f"patience is {recipe.patience}, but there is no dev set to stop by; give dev, or a share such as dev=0.1"

@@ -96,9 +96,9 @@ class Option:
         noun = "a whole number" if self.kind == "int" else "a number"
         bounds = []
         if self.low is not None:
-            bounds.append(f"{'above' if self.open_low else 'of at least'} {self.low:g}")
+            bounds.append(f"{'above' if self.open_low else 'of at least'} {self.low:.10g}")
         if self.high is not None:
-            bounds.append(f"at most {self.high:g}")
+            bounds.append(f"at most {self.high:.10g}")
         return " ".join([noun, " and ".join(bounds)]).strip()
 
     def _error(self, value: Any) -> RecipeError:

@@ -8,6 +8,7 @@ and the resolved recipe is written beside every result.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
@@ -41,7 +42,9 @@ class Recipe(RecipeForm):
     COMMAND: ClassVar[str] = "train"
     GROUPS: ClassVar[Mapping[str, str]] = GROUPS
     # Where a run is written, whether it is a resumption, the test file and the tracker.
-    FREE: ClassVar[frozenset[str]] = frozenset({"out", "resume", "test", "compile", "report_to", "trust_remote_code"})
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        {"out", "resume", "test", "token_budget", "compile", "report_to", "trust_remote_code"}
+    )
 
     # base
     base: str | None = option(
@@ -106,6 +109,13 @@ class Recipe(RecipeForm):
         "choice",
         auto="full below 100 million parameters, lora above",
         choices=("full", "lora", "qlora"),
+    )
+    train_layers: str = option(
+        "layers that are trained: 'all', 'unmasked' (those that look right), or 'top:N'; the head always is",
+        "method",
+        "text",
+        "all",
+        metavar="LAYERS",
     )
     lora_r: int | None = shared("lora_r")
     lora_alpha: float | None = shared("lora_alpha")
@@ -213,6 +223,8 @@ class Recipe(RecipeForm):
         super().__post_init__()
         if self.scheme is not None:
             object.__setattr__(self, "scheme", _scheme(self.scheme))
+        if not re.fullmatch(r"all|unmasked|top:[1-9]\d*", self.train_layers):
+            raise RecipeError(f"train_layers is {self.train_layers!r}; expected 'all', 'unmasked', or 'top:N'")
         adapters_given(self)
         check_machine(self)
 

@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from lookright.attention import can_pack
+from lookright.attention import can_pack, is_encoder
 from lookright.errors import LookRightError, OutputError
 from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.training.casting import cast_once
 from lookright.training.checkpoints import MODEL_FILE, STATE_FILE
 from lookright.training.compilation import compiled_layers
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import Collator, TrainingSentences
+from lookright.training.kept_trunk import keep_trunk
 from lookright.training.progress import Reporter, RunLog, is_entry
 from lookright.training.recipe import Recipe
 from lookright.training.run_folder import RunFolder, write_error
@@ -91,6 +93,11 @@ class Run(ABC):
         """What shows the run."""
 
     @property
+    def casts(self) -> bool:
+        """Whether the states are cast to a lower precision; a compiled model sees to it."""
+        return self.recipe.precision != "float32" and not self.recipe.compile and not is_encoder(self.backbone.config)
+
+    @property
     @abstractmethod
     def backbone(self) -> PreTrainedModel:
         """The layers."""
@@ -114,7 +121,12 @@ class Run(ABC):
         if done < self.plan.n_updates and not out_of_patience(history, self.plan.patience):
             if done and first:
                 log.info("going on after update %d of %d", done, self.plan.n_updates)
-            trainer = self.trainer(args)
+            try:
+                trainer = self.trainer(args)
+            except BaseException:
+                if first:
+                    self.folder.tidy()
+                raise
             self._train(trainer, newest, history, progress=progress and first)
             history, last = trainer.state.log_history, trainer.state.global_step
         chosen = best_update(history)
@@ -134,6 +146,8 @@ class Run(ABC):
         newest = None
         if args.process_index == 0:
             newest = self.folder.begin(self.recipe, account, resume=self.recipe.resume)
+            if self.recipe.resume and newest is None:
+                log.info("%s has no checkpoint to go on from: beginning at the beginning", self.folder.path)
             self.folder.checkpoints.clear_partial()
         args.distributed_state.wait_for_everyone()
         return newest if args.process_index == 0 else self.folder.begin(self.recipe, account, resume=True)
@@ -144,6 +158,7 @@ class Run(ABC):
         """Run the loop; whatever ends it, nothing half-written stays."""
         first = trainer.is_world_process_zero()
         reporter = self.reporter() if progress else None
+        trainer.on_budget = self._smaller_budget
         run_log = RunLog(self.folder.log if self.kept and first else None)
         saved = self.folder.checkpoints if self.kept or self.score_name is not None else None
         trainer.add_callback(RunCallback(trainer, run_log, reporter, saved, every_checkpoint=self.kept))
@@ -154,6 +169,7 @@ class Run(ABC):
             with (
                 recomputed_activations(self.backbone, self.recipe.gradient_checkpointing),
                 compiled_layers(self.backbone, bool(self.recipe.compile)),
+                cast_once(self.backbone, self.casts),
             ):
                 trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         except BaseException as error:
@@ -175,6 +191,12 @@ class Run(ABC):
             trainer.accelerator.free_memory()
         if first:
             self.folder.checkpoints.clear_partial()
+
+    def _smaller_budget(self, budget: int) -> None:
+        """Keep the budget that memory is enough for, so that a resumption begins with it."""
+        self.recipe = self.recipe.replace(token_budget=budget)
+        if self.kept:
+            self.folder.write_recipe(self.recipe)
 
     def _interrupted(self, update: int) -> str:
         kept = self.folder.checkpoints.updates() if self.kept else []
@@ -245,15 +267,21 @@ class TaggerRun(Run):
     def trainer(self, args: TrainingArguments) -> UpdateTrainer:
         """The loop over sentences."""
         packs = not self.tagger.is_encoder and can_pack(self.backbone)
+        budget = self.recipe.token_budget or 1
         scorer = self.scorer
-        return TaggerTrainer(
+        trainer = TaggerTrainer(
             self.model,
             args,
             recipe=self.recipe,
             plan=self.plan,
             examples=self.examples,
-            collator=Collator(self.examples, self.recipe.token_budget or 1, "packed" if packs else "padded"),
+            collator=Collator(self.examples, budget, "packed" if packs else "padded"),
             evaluate_dev=None
             if scorer is None
             else lambda: scorer.figures(rank=args.process_index, world=args.world_size),
         )
+        assert isinstance(self.recipe, Recipe)
+        self.examples.trunk = keep_trunk(
+            self.tagger, self.examples, self.recipe, budget, packs=packs, autocast=trainer.autocast
+        )
+        return trainer

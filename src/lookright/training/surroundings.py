@@ -11,7 +11,10 @@ from importlib import metadata
 from typing import Any, Final
 
 import torch
+from transformers.integrations import get_available_reporting_integrations
 from transformers.utils import logging as hf_logging
+
+from lookright.errors import RecipeError
 
 SHARDED: Final = ("FSDP", "DEEPSPEED")
 VERSIONED: Final = ("lookright", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
@@ -45,3 +48,17 @@ def process_kept() -> Iterator[None]:
             del os.environ[name]
         os.environ.update(environment)
         hf_logging.set_verbosity(verbosity)
+
+
+def check_tracker(name: str) -> None:
+    """Refuse an experiment tracker that is not installed.
+
+    Raises:
+        RecipeError: names those that are.
+    """
+    trackers = ("none", "all", *get_available_reporting_integrations())
+    if name not in trackers:
+        raise RecipeError(
+            f"report_to is {name!r}, which is no tracker that is installed here; expected "
+            + ", ".join(sorted(trackers))
+        )

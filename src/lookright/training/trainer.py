@@ -12,6 +12,7 @@ What is ours, all through methods that the Trainer offers for it:
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lookright.errors import LookRightError, OutputError, RecipeError
+from lookright.inference.device import is_out_of_memory
+from lookright.models.store import refuse_damaged
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
 from lookright.training.optimizers import hidden_matrices, make_optimizer
@@ -33,6 +36,8 @@ from lookright.training.progress import Reporter, RunLog
 from lookright.training.recipe import Recipe
 from lookright.training.schedule import Schedule, checkpoint_updates
 from lookright.training.surroundings import weights_are_sharded
+
+log = logging.getLogger("lookright")
 
 LOGGED_LOSSES: Final = 500
 """About how many losses a run logs besides those at its checkpoints."""
@@ -51,10 +56,15 @@ class Examples(Protocol):
 
 
 class Collate(Protocol):
-    """Puts the examples of an update together."""
+    """Puts the examples of an update together as micro-batches of at most `budget` sub-words each."""
+
+    budget: int
 
     def __call__(self, update: Any) -> dict[str, Any]:
-        """`micro_batches` (keyword arguments of a forward) and `n_words`, how many losses are in their sum."""
+        """`micro_batches` (keyword arguments of a forward) and `n_words`, how many losses are in their sum.
+
+        Also what they were made of: `update`, which is `n_examples` examples, and `budget`.
+        """
 
     def batch(self, examples: Any) -> dict[str, Any]:
         """One micro-batch."""
@@ -157,6 +167,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         self.lr_scheduler: Any = None
         self.control: Any = None
         self.writing = False
+        self.on_budget: Callable[[int], None] | None = None
         self.trained_names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         super().__init__(model=model, args=args, train_dataset=examples, data_collator=collator)
         self.remove_callback(PrinterCallback)  # it writes to stdout
@@ -184,10 +195,32 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
     ) -> Tensor:
         """Forward and backward over all micro-batches of an update; gradients are exchanged with the last one.
 
+        Where memory runs out, the update is done anew with half the token budget, which then holds for the whole run.
+
         Returns:
             This process's part of the mean loss over the words of the update, times the number of processes.
+
+        Raises:
+            LookRightError: a single example is too much for the memory, or one of several processes ran out of it.
         """
         model.train()
+        while True:
+            if inputs["budget"] > self.data_collator.budget:  # put together ahead of time, by another process
+                inputs = self.data_collator(inputs["update"])
+            try:
+                return self._gradients(model, inputs)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._check_divisible(inputs, error)
+            # Outside the handler, whose traceback keeps the tensors of the failed attempt alive.
+            model.zero_grad(set_to_none=True)
+            if self.args.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._halve_budget(inputs["micro_batches"])
+
+    def _gradients(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+        """Add the gradients of an update to the weights'; its loss, as `training_step` returns it."""
         batches: list[dict[str, Any]] = inputs["micro_batches"]
         n_words, n_rounds = self._over_processes(inputs["n_words"], len(batches))
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # these exchange weights in every forward
@@ -200,11 +233,34 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         for index, batch in enumerate(batches):
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                with self._autocast():
+                with self.autocast():
                     loss = self.compute_loss(model, self._on_device(batch)) * scale
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total
+
+    def _check_divisible(self, inputs: dict[str, Any], error: BaseException) -> None:
+        """Raise where an update that was too much for the memory cannot be cut into smaller micro-batches."""
+        if self.args.world_size > 1:  # the other processes may be in the midst of exchanging gradients
+            raise LookRightError(
+                f"process {self.args.process_index} of {self.args.world_size} ran out of memory; set --token-budget to "
+                f"less than {self.data_collator.budget}, then go on with --resume"
+            ) from error
+        if inputs["n_examples"] == len(inputs["micro_batches"]):
+            longest = max(batch["input_ids"].shape[1] for batch in inputs["micro_batches"])
+            raise LookRightError(
+                f"out of memory with a single example of {longest} sub-words on {self.args.device}: take a smaller "
+                "window, --gradient-checkpointing, or adapters (--method lora)"
+            ) from error
+
+    def _halve_budget(self, batches: list[dict[str, Any]]) -> None:
+        """Half of what was too much: of the budget, or of the largest micro-batch where that is smaller."""
+        largest = max(batch["input_ids"].numel() for batch in batches)
+        budget = max(1, min(self.data_collator.budget, largest) // 2)
+        self.data_collator.budget = budget
+        log.warning("out of memory on %s: going on with --token-budget %d", self.args.device, budget)
+        if self.on_budget is not None:
+            self.on_budget(budget)
 
     def compute_loss(
         self,
@@ -258,7 +314,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
     ) -> dict[str, float | None]:
         """Score dev, and stop the run when patience is out."""
         assert self.evaluate_dev is not None
-        with self._autocast():
+        with self.autocast():
             figures = self.evaluate_dev()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
@@ -275,6 +331,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         if not self.args.should_save:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_damaged(self.model)
         if state is None:
             names = trained_state(self.model)
         else:
@@ -285,7 +342,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         if odd is not None:
             raise OutputError(f"{folder / MODEL_FILE}: the tensor {odd!r} was not written as it is in memory")
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Computation in bfloat16, where the recipe asks for it and the Trainer does not see to it."""
         if self.recipe.precision != "bfloat16" or self.args.bf16:
             return contextlib.nullcontext()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from lookright.attention import current_plan
+from lookright.attention import current_plan, decoder_layers
 from lookright.data.words import RULES
 from lookright.errors import RecipeError
 from lookright.inference.device import fast_bfloat16
@@ -119,28 +119,69 @@ def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> b
             log.info("the weights are trained in float32: small updates would be lost in 16 bits")
             backbone.float()
         model.requires_grad_(True)
+        _freeze_layers(model, recipe)
         return False
     if recipe.method == "qlora" and not quantized:
         raise RecipeError("method is 'qlora', but the base was not loaded in 4 bits (quantization='4bit', CUDA only)")
     merge = False
     if not has_lora(backbone):
         merge = not _untrained(model)
-        model.config.adapter = new_adapters(backbone, recipe).to_dict()
+        model.config.adapter = new_adapters(backbone, recipe, layers_to_train(model, recipe)).to_dict()
     backbone.requires_grad_(False)
     for name, parameter in backbone.named_parameters():
         if ".lora_" in name:
             parameter.requires_grad_(True)
     model.score.requires_grad_(True)
+    _freeze_layers(model, recipe)
     return merge
 
 
-def new_adapters(backbone: PreTrainedModel, recipe: Recipe | PretrainRecipe) -> LoraSettings:
-    """Put the adapters of a resolved recipe into a backbone, and freeze the rest of it."""
+def layers_to_train(model: LookRightForTokenClassification, recipe: Recipe) -> frozenset[int] | None:
+    """The numbers of the layers that a recipe trains; None for all, and what is around them.
+
+    Raises:
+        RecipeError: no layer looks right, or there are fewer layers than are to be trained.
+    """
+    if recipe.train_layers == "all":
+        return None
+    if model.is_encoder:
+        raise RecipeError(f"train_layers is {recipe.train_layers!r}, which is for decoders; this base is an encoder")
+    n_layers = len(decoder_layers(model.backbone))
+    if recipe.train_layers == "unmasked":
+        plan = current_plan(model.backbone)
+        if plan is None or plan.is_causal:
+            raise RecipeError("train_layers is 'unmasked', but no layer of the plan looks right; take 'top:N'")
+        return frozenset(plan.unmasked_layers)
+    count = int(recipe.train_layers.removeprefix("top:"))
+    if count > n_layers:
+        raise RecipeError(f"train_layers is {recipe.train_layers!r}, but this base has {n_layers} layers")
+    return frozenset(range(n_layers - count, n_layers))
+
+
+def _freeze_layers(model: LookRightForTokenClassification, recipe: Recipe) -> None:
+    """Freeze all of the backbone but the layers that the recipe trains; nothing where it trains all."""
+    wanted = layers_to_train(model, recipe)
+    if wanted is None:
+        return
+    layers = decoder_layers(model.backbone)
+    inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    for parameter in model.backbone.parameters():
+        if id(parameter) not in inside:
+            parameter.requires_grad_(False)
+    for number, layer in enumerate(layers):
+        if number not in wanted:
+            layer.requires_grad_(False)
+
+
+def new_adapters(
+    backbone: PreTrainedModel, recipe: Recipe | PretrainRecipe, among: Collection[int] | None = None
+) -> LoraSettings:
+    """Put a resolved recipe's adapters into a backbone, or into the layers `among` its own, and freeze the rest."""
     settings = LoraSettings(
         r=recipe.lora_r or 0,
         alpha=recipe.lora_alpha or 0.0,
         dropout=recipe.lora_dropout or 0.0,
-        targets=lora_targets(backbone, recipe.lora_targets or "all-linear"),
+        targets=lora_targets(backbone, recipe.lora_targets or "all-linear", among),
     )
     add_lora(backbone, settings)
     return settings

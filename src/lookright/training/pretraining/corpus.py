@@ -108,10 +108,16 @@ def _lines(path: Path) -> Iterator[str]:
                     ) from None
                 yield (line.removeprefix("\ufeff") if place == 0 else line).replace("\r\n", "\n")
                 place += len(raw)
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"the packed file is damaged or cut short ({error})", path=path) from error
+    except (DataError, MissingExtraError):
+        raise
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", path=path) from error
+        if not isinstance(error, gzip.BadGzipFile):
+            raise DataError(f"cannot be read ({error.strerror or error})", path=path) from error
+        raise DataError(f"the packed file is damaged ({error})", path=path) from error
+    except Exception as error:
+        if not isinstance(error, EOFError | lzma.LZMAError | zlib.error) and type(error).__name__ != "ZstdError":
+            raise
+        raise DataError(f"the packed file is damaged or cut short ({error})", path=path) from error
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -125,10 +131,10 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _zstd(path: Path) -> Any:
-    """A module that opens .zst files: Python's own from 3.14 on, else the package zstandard."""
-    for name in ("compression.zstd", "zstandard"):
+    """The module that opens .zst files: Python's own from 3.14 on, before that its backport."""
+    for name in ("compression.zstd", "backports.zstd"):
         try:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise MissingExtraError("zstandard", "zst", f"{path}: a .zst file")
+    raise MissingExtraError("backports.zstd", "zst", f"{path}: a .zst file")

@@ -145,7 +145,7 @@ class HeldOut:
         if args.world_size > 1:
             gathered = trainer.accelerator.gather(sums.float().to(args.device)[None])
             sums = gathered.double().sum(0).cpu()
-        return {"loss": float(sums[0] / sums[1])}
+        return {"loss": float(sums[0] / sums[1]) if sums[1] else None}
 
 
 class SpeedReporter(Reporter):

@@ -45,8 +45,9 @@ def mask_for(
     tokenizer.add_special_tokens({"mask_token": token})
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
-    log.info("the tokenizer has no mask token: %r was added, and its embedding is trained", token)
-    return Mask(int(tokenizer.mask_token_id), new=True)
+    new = token not in known
+    log.info("%r %s masked sub-words", token, "was added, is trained, and stands for" if new else "stands for")
+    return Mask(int(tokenizer.mask_token_id), new=new)
 
 
 def train_row(embeddings: nn.Module, row: int) -> None:

@@ -13,14 +13,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lookright.attention import PLAN_KEY
 from lookright.attention.architecture import bare_decoder
-from lookright.errors import DataError, RecipeError
+from lookright.errors import DataError, LookRightError, OutputError, RecipeError
 from lookright.inference.device import fast_bfloat16
 from lookright.models.base import build_settings_window, default_plan, load_tokenizer, resolve_folder
 from lookright.models.language_model import LanguageModel, load_language_model, new_language_model
 from lookright.models.new_tokenizer import train_tokenizer
 from lookright.plan import MaskPlan
+from lookright.training.cache import made_once
 from lookright.training.compilation import why_not_compiled
-from lookright.training.pretraining.cache import made_once
 from lookright.training.pretraining.corpus import file_hash, sample
 from lookright.training.pretraining.mask_token import Mask, train_row
 from lookright.training.pretraining.recipe import PretrainFacts, PretrainRecipe
@@ -88,7 +88,11 @@ def tokenizer_for(recipe: PretrainRecipe, files: Sequence[Path], cache: Path) ->
         log.info("training a tokenizer of %d entries", wanted)
         train_tokenizer(itertools.chain([first], texts), wanted).save_pretrained(folder)
 
-    tokenizer = load_tokenizer(made_once(cache / "tokenizers" / f"{key}-{wanted}", make))
+    folder = made_once(cache / "tokenizers" / f"{key}-{wanted}", make)
+    try:
+        tokenizer = load_tokenizer(folder)
+    except LookRightError as error:
+        raise OutputError(f"{folder}: the tokenizer that is kept there is damaged; delete that folder") from error
     if len(tokenizer) < wanted:
         log.info("the text has enough for %d of %d entries of the tokenizer", len(tokenizer), wanted)
     return tokenizer
@@ -102,7 +106,7 @@ def language_model(recipe: PretrainRecipe, files: Sequence[Path], cache: Path) -
         ModelFolderError, UnsupportedModelError: see `load_language_model`.
     """
     if recipe.base is not None:
-        found = load_language_model(recipe.base, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
+        found = load_language_model(recipe.base, revision=recipe.revision)
         bare_decoder(found.model).config.__dict__.pop(PLAN_KEY, None)
         return found
     shape = recipe.shape()

@@ -21,8 +21,9 @@ from lookright.models.base import DTYPES, install_plan
 from lookright.models.language_model import LanguageModel, save_base
 from lookright.models.lora import has_lora, merge_lora
 from lookright.plan import MaskPlan
+from lookright.training.cache import cache_folder
 from lookright.training.compilation import check_compiler
-from lookright.training.pretraining.cache import cache_folder
+from lookright.training.examples import At
 from lookright.training.pretraining.card import base_card
 from lookright.training.pretraining.corpus import text_files
 from lookright.training.pretraining.loop import PretrainRun
@@ -41,10 +42,13 @@ from lookright.training.pretraining.recipe import BATCH_TOKENS, PretrainRecipe
 from lookright.training.pretraining.sequences import Sequences
 from lookright.training.pretraining.tokens import TokenisedCorpus, tokenise, tokenizer_hash
 from lookright.training.run_folder import RunFolder
-from lookright.training.surroundings import machine_account, process_kept
+from lookright.training.surroundings import check_tracker, machine_account, process_kept
 from lookright.training.trainer import LOGGED_LOSSES, RunPlan
 
 FEWEST: Final = 1_000
+TIMING: Final = ("tokens_per_second", "arithmetic", "seconds")
+LOOKED_AT: Final = 1_000
+"""Sequences that are looked at for something to predict."""
 """Sub-words below which a text is taken for a mistake."""
 PICTURE: Final = "loss.png"
 
@@ -116,9 +120,11 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
         raise RecipeError("no out folder is given for the base; give out")
     folder = RunFolder(Path(recipe.out))
     folder.check(resume=recipe.resume)
+    check_tracker(recipe.report_to)
     if recipe.resume:
         recipe = folder.as_before(recipe)
     device = resolve_device(recipe.device)
+    timing = {name: value for name, value in folder.result().items() if name in TIMING}
     with process_kept():
         ready = prepare(recipe, device)
         model = ready.found.model
@@ -146,7 +152,7 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
         account=account,
     )
     if os.environ.get("RANK", "0") == "0":
-        _save(result, ready, folder)
+        _save(result, ready, folder, timing)
     return result
 
 
@@ -186,9 +192,14 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     prepare_weights(model, resolved, mask)
     encoder = SubwordEncoder(tokenizer)
     options: dict[str, Any] = {"prefix": encoder.prefix_ids, "suffix": encoder.suffix_ids, "seed": recipe.seed}
-    objective = _objective(resolved, tokenizer, mask)
+    objective = _objective(resolved, tokenizer, mask, model.get_input_embeddings().num_embeddings)
     assert resolved.length is not None
     train = Sequences(corpus.train, objective, resolved.length, **options)
+    if not any(len(train[At(0, number)].target) for number in range(min(len(train), LOOKED_AT))):
+        raise DataError(
+            f"{', '.join(map(str, files))}: nothing can be predicted in the first {LOOKED_AT:,} sequences, which are "
+            "of one sub-word or less; expected running text, its documents apart by blank lines"
+        )
     held_out = None
     if len(corpus.held_out):
         held_out = Sequences(corpus.held_out, objective, resolved.length, most=recipe.held_out_tokens, **options)
@@ -199,12 +210,14 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     )
 
 
-def _objective(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase, mask: Mask | None) -> Objective:
+def _objective(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase, mask: Mask | None, n_rows: int) -> Objective:
+    """What is predicted; random sub-words are drawn among those that tokenizer and embeddings both have."""
+    n_known = min(len(tokenizer), n_rows)
     if mask is None:
         return Objective("clm")
     special = {*tokenizer.all_special_ids, mask.id}
     return Objective(
-        recipe.objective, mask.id, recipe.mask_rate or 0.0, recipe.masking or "bert", len(tokenizer), tuple(special)
+        recipe.objective, mask.id, recipe.mask_rate or 0.0, recipe.masking or "bert", n_known, tuple(special)
     )
 
 
@@ -225,15 +238,19 @@ def account_of(ready: Prepared, device: torch.device) -> dict[str, Any]:
         "command": PretrainRecipe.COMMAND,
         **machine_account(ready.recipe.seed, device),
         "train": {"sha256": ready.corpus.sha256, "documents": train.n_documents, "tokens": len(train)},
-        "dev": {"documents": held_out.n_documents, "tokens": len(held_out)},
+        "dev": {
+            "documents": held_out.n_documents,
+            "tokens": len(held_out),
+            "scored": 0 if ready.held_out is None else ready.held_out.n_tokens,
+        },
         "tokenizer": ready.tokenizer_sha256,
         "base": None if ready.found.source is None else ready.found.source.to_dict(),
         "plan": ready.plan.to_list(),
     }
 
 
-def _save(result: PretrainResult, ready: Prepared, folder: RunFolder) -> None:
-    """Write the base, its card, the picture and the account."""
+def _save(result: PretrainResult, ready: Prepared, folder: RunFolder, timing: dict[str, Any]) -> None:
+    """Write the base, its card, the picture and the account; `timing` is kept where nothing was left to train."""
     model = ready.found.model
     if ready.recipe.save_dtype != "float32":
         model = copy.deepcopy(model).to(DTYPES[ready.recipe.save_dtype])
@@ -248,8 +265,15 @@ def _save(result: PretrainResult, ready: Prepared, folder: RunFolder) -> None:
     result.account["result"] = {
         "loss": result.loss,
         "held_out_loss": result.held_out_loss,
+        **(timing if result.tokens_per_second is None and timing else _timing(result)),
+    }
+    folder.write_account(result.account)
+
+
+def _timing(result: PretrainResult) -> dict[str, Any]:
+    """How fast it went, since it began or was resumed."""
+    return {
         "tokens_per_second": result.tokens_per_second,
         "arithmetic": result.arithmetic,
         "seconds": round(result.seconds, 1),
     }
-    folder.write_account(result.account)

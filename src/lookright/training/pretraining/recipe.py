@@ -66,7 +66,7 @@ class PretrainRecipe(RecipeForm):
     GROUPS: ClassVar[Mapping[str, str]] = GROUPS
     # The text is compared by its content, wherever it lies.
     FREE: ClassVar[frozenset[str]] = frozenset(
-        {"text", "out", "resume", "cache", "compile", "report_to", "trust_remote_code"}
+        {"text", "out", "resume", "cache", "token_budget", "compile", "report_to"}
     )
 
     # base
@@ -90,7 +90,6 @@ class PretrainRecipe(RecipeForm):
         metavar="DIR",
     )
     revision: str | None = shared("revision")
-    trust_remote_code: bool = shared("trust_remote_code")
     # shape
     layers: int | None = option("decoder layers", "shape", "int", auto="8", low=1, metavar="N")
     hidden: int | None = option("width", "shape", "int", auto="256", low=2, metavar="N")
@@ -227,6 +226,10 @@ class PretrainRecipe(RecipeForm):
         super().__post_init__()
         self._check_method()
         check_machine(self)
+        if self.objective == "clm" and self.masks_given():
+            raise RecipeError(f"{self.masks_given()[0]} is given, but clm masks nothing; drop it, or take mlm or mntp")
+        if self.base is None and self.revision is not None:
+            raise RecipeError(f"revision is {self.revision!r}, but no base is given that it could be of")
         if self.base is not None:
             if given := [name for name in (*SHAPE, "tokenizer", "vocab_size") if getattr(self, name) is not None]:
                 raise RecipeError(f"{given[0]} is given, but the base {self.base} has its own; drop one of the two")
@@ -234,8 +237,6 @@ class PretrainRecipe(RecipeForm):
         if self.tokenizer is not None and self.vocab_size is not None:
             raise RecipeError("vocab_size is given, but so is a tokenizer, which has its own; drop one of the two")
         self.shape()
-        if self.objective == "clm" and self.masks_given():
-            raise RecipeError(f"{self.masks_given()[0]} is given, but clm masks nothing; drop it, or take mlm or mntp")
 
     def _check_method(self) -> None:
         given = adapters_given(self)
@@ -262,7 +263,7 @@ class PretrainRecipe(RecipeForm):
         if hidden // heads % 2:
             raise RecipeError(
                 f"hidden is {hidden}, so that each of {heads} heads has {hidden // heads} dimensions; rotary positions "
-                "need an even number"
+                f"need an even number; take hidden={_near(hidden, 2 * heads)}"
             )
         if heads % kv_heads:
             raise RecipeError(f"heads is {heads}, which {kv_heads} heads of keys and values (kv_heads) do not divide")

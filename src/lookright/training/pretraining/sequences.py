@@ -93,7 +93,7 @@ def cut(ends: NDArray[np.int64], length: int) -> tuple[NDArray[np.int64], NDArra
     return starts, np.minimum(length, np.repeat(ends, pieces) - starts)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SequenceCollator:
     """Puts the sequences of an update together as micro-batches within a token budget.
 
@@ -110,7 +110,11 @@ class SequenceCollator:
     pad_id: int
 
     def __call__(self, update: Sequence[Targets]) -> dict[str, Any]:
-        """Return `micro_batches`, as `n_words` the targets that count, and `n_tokens`, the sub-words."""
+        """Return `micro_batches`, as `n_words` the targets that count, and `n_tokens`, the sub-words.
+
+        `update` (of `n_examples` examples) and `budget` are what they were made of, so that they can be made anew with
+        a smaller budget.
+        """
         examples = list(update) or [self.weightless]
         lengths = [len(example.input_ids) for example in examples]
         groups = token_budget(lengths, self.budget, layout=self.layout)
@@ -119,6 +123,9 @@ class SequenceCollator:
             "micro_batches": batches,
             "n_words": sum(n_targets(batch) for batch in batches),
             "n_tokens": sum(len(example.input_ids) for example in update),
+            "update": update,
+            "n_examples": len(examples),
+            "budget": self.budget,
         }
 
     def batch(self, examples: Sequence[Targets]) -> dict[str, Any]:

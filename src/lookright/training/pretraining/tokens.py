@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from lookright.errors import DataError, UnsupportedModelError
-from lookright.training.pretraining.cache import made_once
+from lookright.errors import DataError, OutputError, UnsupportedModelError
+from lookright.training.cache import made_once
 from lookright.training.pretraining.corpus import documents, file_hash, is_held_out
 
 log = logging.getLogger("lookright")
@@ -114,7 +114,8 @@ def tokenise(
         )
     train, held_out = (_read(folders, part) for part in PARTS)
     if not len(train):
-        raise DataError(f"no text to train on in {', '.join(str(path) for path in files)}: expected plain text")
+        left = f"; all of it fell into the share of {share:g} that is held out" if len(held_out) else ""
+        raise DataError(f"no text to train on in {', '.join(str(path) for path in files)}: expected plain text{left}")
     return TokenisedCorpus(train, held_out, hashlib.sha256(" ".join(d for d, _ in hashes).encode()).hexdigest())
 
 
@@ -143,9 +144,15 @@ def _write(folder: Path, path: Path, tokenizer: PreTrainedTokenizerBase, share: 
 def _read(folders: Sequence[Path], part: str) -> Tokens:
     ids, ends = [], []
     for folder in folders:
-        dtype = json.loads((folder / "dtype.json").read_text(encoding="utf-8"))["dtype"]
-        ends.append(np.load(folder / f"{part}-ends.npy"))
         file = folder / f"{part}.bin"
+        try:
+            dtype = np.dtype(json.loads((folder / "dtype.json").read_text(encoding="utf-8"))["dtype"])
+            ends.append(np.load(folder / f"{part}-ends.npy"))
+            whole = file.stat().st_size == (int(ends[-1][-1]) if len(ends[-1]) else 0) * dtype.itemsize
+        except (OSError, ValueError, KeyError):
+            whole = False
+        if not whole:
+            raise OutputError(f"{folder}: the tokens kept there are damaged; delete that folder, and run again")
         ids.append(np.memmap(file, dtype, "r") if file.stat().st_size else np.zeros(0, dtype))
     return Tokens(tuple(ids), tuple(ends))
 

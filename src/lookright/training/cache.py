@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Final
 from lookright.training.run_folder import writing
 
 MARKER: Final = "complete"
+ABANDONED_AFTER: Final = 3600.0
+"""Seconds; another process, maybe on another machine, may still be writing."""
 
 
 def cache_folder(given: str | None) -> Path:
@@ -41,8 +44,11 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         while not (folder / MARKER).is_file():  # the launcher ends us when the first process fails
             time.sleep(0.2)
         return folder
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     with writing(folder.parent):
+        for left in folder.parent.glob(f".{folder.name}.*"):
+            if _abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
             make(partial)
@@ -55,3 +61,11 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _abandoned(partial: Path) -> bool:
+    """Whether nothing was written to a half-made folder for long: its process was killed."""
+    with contextlib.suppress(OSError):
+        newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
+        return time.time() - newest > ABANDONED_AFTER
+    return False

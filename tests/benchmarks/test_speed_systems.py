@@ -66,7 +66,7 @@ def test_a_system_that_refuses_dies_or_sleeps_is_told_from_one_that_answers(tmp_
             worker.ask({"do": "prepare", "case": {"activity": "refuse"}})
         worker.ask({"do": "prepare", "case": {"activity": "train"}})
         worker.timeout = 0.5
-        with pytest.raises(Failed, match="no answer within 0.5 s"):
+        with pytest.raises(Failed, match=r"no answer within 0\.5 s"):
             worker.ask({"do": "round", "with": {"what": "sleep"}})
     with start(tmp_path) as worker:
         worker.ask({"do": "prepare", "case": {"activity": "train"}})

@@ -51,6 +51,7 @@ class Sizes:
         length_tokens: of each of those.
         starts: of each start-up time.
         steady_updates: of each run that looks at F1; None for the product's own number of epochs.
+        steady_sentences: of each file in those; None for all.
         seeds: of those.
     """
 
@@ -64,10 +65,11 @@ class Sizes:
     length_tokens: int = 65_536
     starts: int = 7
     steady_updates: int | None = None
+    steady_sentences: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-QUICK: Final = Sizes(64, 128, 2, 50_000, 4_000, (100, 1_000), (16, 64, 256), 2_048, 2, 6, (0, 1))
+QUICK: Final = Sizes(64, 128, 2, 50_000, 4_000, (100, 1_000), (16, 64, 256), 2_048, 2, 6, 60, (0, 1))
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -170,7 +172,9 @@ def run_part(args: argparse.Namespace, name: str) -> list[report.Figure]:
             "startup": lambda: lifetime.start_up(bench, material, args.sizes.starts),
             "memory": lambda: lifetime.memory(bench, material, args.sizes.stream),
             "growth": lambda: growth.measure(bench, material, args.sizes, args.work / "growth.jsonl"),
-            "steady": lambda: steady.measure(args.data, args.sets, args.sizes.seeds, args.sizes.steady_updates),
+            "steady": lambda: steady.measure(
+                args.data, args.sets, args.sizes.seeds, args.sizes.steady_updates, args.sizes.steady_sentences
+            ),
             "cuda": lambda: cuda.measure(bench, material, args.sizes.rounds),
         }
         found = measure[name]()

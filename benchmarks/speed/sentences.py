@@ -28,7 +28,7 @@ LONGER: Final = 0.34
 
 VOCABULARY: Final = 24_000
 UNKNOWN: Final = 0.15
-"""Share of words that are in no vocabulary; with it words have 1.4 sub-words, as in news text."""
+"""Share of words that are in no vocabulary; with it words have 1.3 to 1.4 sub-words, as in news text."""
 SYLLABLES: Final = [a + b + c for a in "bdfgklmnprstvz" for b in "aeiou" for c in ("", "n", "r", "s", "l")]
 
 Row = dict[str, Any]

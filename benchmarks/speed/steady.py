@@ -23,6 +23,7 @@ from unittest import mock
 
 from benchmarks.speed.int8 import has_int8, to_int8
 from benchmarks.speed.report import Figure
+from benchmarks.speed.workers import Failed
 
 if TYPE_CHECKING:
     from benchmarks.quality.sets import Split
@@ -31,17 +32,40 @@ if TYPE_CHECKING:
     from lookright.metrics import Scores
 
 SAMPLES: Final = 10_000
-LAYOUT_ROOMS: Final = ("lookright.training.run", "lookright.inference.predictor")
-"""Where the product asks whether a model can be packed."""
+LEARNED: Final = 5.0
+"""Where neither way comes to such a figure, nothing was learned, and nothing can be told."""
+LAYOUT_ROOMS: Final = ("lookright.training", "lookright.inference")
+"""The rooms in which the product asks whether a model can be packed."""
 
 
 @contextlib.contextmanager
-def padded() -> Iterator[None]:
-    """Within: nothing is packed."""
+def layout(*, packed: bool) -> Iterator[None]:
+    """Within: batches are packed, or else padded; which of the two the model really got is looked at.
+
+    Raises:
+        Failed: at the end, where it got the other, or nothing.
+    """
+    for room in ("training.run", "inference.predictor"):
+        importlib.import_module(f"lookright.{room}")
+    from lookright.models.tagger_model import LookRightForTokenClassification
+
+    seen: set[bool] = set()
+    inner = LookRightForTokenClassification.hidden_states
+
+    def looked_at(self: Any, input_ids: Any, attention_mask: Any = None, lengths: Any = None, *more: Any) -> Any:
+        seen.add(lengths is not None)
+        return inner(self, input_ids, attention_mask, lengths, *more)
+
     with contextlib.ExitStack() as stack:
-        for room in LAYOUT_ROOMS:
-            stack.enter_context(mock.patch.object(importlib.import_module(room), "can_pack", return_value=False))
+        stack.enter_context(mock.patch.object(LookRightForTokenClassification, "hidden_states", looked_at))
+        if not packed:
+            for name, module in list(sys.modules.items()):
+                if name.startswith(LAYOUT_ROOMS) and hasattr(module, "can_pack"):
+                    stack.enter_context(mock.patch.object(module, "can_pack", return_value=False))
         yield
+    if seen != {packed}:
+        wanted, got = ("packed" if way else "padded" for way in (packed, not packed))
+        raise Failed(f"batches were to be {wanted}, and " + (f"some were {got}" if seen else "no model was called"))
 
 
 @dataclass(frozen=True)
@@ -70,6 +94,8 @@ class Pair:
     @property
     def verdict(self) -> str:
         """Whether the difference is more than seeds differ."""
+        if max(self.fast + self.slow) < LEARNED:
+            return "nothing was learned: cannot tell"
         if math.isnan(self.noise):
             return "one seed: cannot tell"
         return "within seed noise" if abs(self.difference) <= self.noise else "BEYOND seed noise"
@@ -80,9 +106,8 @@ def run(split: Split, seed: int, updates: int | None, *, fast: bool) -> tuple[Sc
     from lookright import Tagger
     from lookright.models.bundled import bundled_folder
 
-    layout: Any = contextlib.nullcontext() if fast else padded()
     precision = "bfloat16" if fast else "float32"
-    with layout, tempfile.TemporaryDirectory(prefix="speed-steady-") as folder:
+    with layout(packed=fast), tempfile.TemporaryDirectory(prefix="speed-steady-") as folder:
         options: dict[str, Any] = {}
         if updates is not None:
             options = {"batch_size": 16, "epochs": 16 * updates / len(split.train)}
@@ -128,8 +153,10 @@ def pair_of(name: str, fast: Sequence[Scores], slow: Sequence[Scores]) -> Pair:
     return Pair(name, *by_seed, low, high)
 
 
-def measure(data: Path | None, sets: Sequence[str], seeds: Sequence[int], updates: int | None) -> list[Figure]:
-    """Compare on sets of a folder; on the bundled one alone where no folder is given."""
+def measure(
+    data: Path | None, sets: Sequence[str], seeds: Sequence[int], updates: int | None, limit: int | None = None
+) -> list[Figure]:
+    """Compare on sets of a folder, `limit` sentences of each file; on the bundled set where no folder is given."""
     from benchmarks.quality.sets import load_split
 
     import lookright
@@ -139,7 +166,7 @@ def measure(data: Path | None, sets: Sequence[str], seeds: Sequence[int], update
         data, sets = Path(lookright.__file__).parent / "assets", ["wnut17"]
     found = []
     for name in sets:
-        pair, int8 = compare(load_split(data, name), seeds, updates)
+        pair, int8 = compare(load_split(data, name, limit), seeds, updates)
         found += figures(pair, seeds, updates)
         if int8 is not None:
             unit = f"points of strict F1, test, interval [{int8.low:+.2f}, {int8.high:+.2f}]"

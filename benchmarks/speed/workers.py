@@ -91,7 +91,7 @@ class Worker:
             left = until - time.monotonic()
             if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
                 self.process.kill()
-                raise Failed(f"no answer within {self.timeout:.0f} s; it was ended, see {self.log}")
+                raise Failed(f"no answer within {self.timeout:g} s; it was ended, see {self.log}")
             read = os.read(self.process.stdout.fileno(), 1 << 20)
             if not read:
                 raise Failed(f"it ended with {self.process.wait()}; see {self.log}")

@@ -281,7 +281,8 @@ def test_a_difference_within_the_noise_of_seeds_is_told_from_one_beyond() -> Non
     assert within.verdict == "within seed noise"
     assert beyond.verdict == "BEYOND seed noise"
     assert beyond.difference == pytest.approx(-1.0)
-    assert "cannot tell" in Pair("c", (50.0,), (60.0,), -11, -9).verdict
+    assert "one seed" in Pair("c", (50.0,), (60.0,), -11, -9).verdict
+    assert "nothing was learned" in Pair("d", (0.0, 0.0), (0.0, 0.0), 0, 0).verdict
 
 
 def test_growth_and_bars_become_a_picture(tmp_path: Path) -> None:

@@ -89,19 +89,8 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _give_back_memory() -> None:
-    """Leave the GPU to the systems: what built the model keeps its memory otherwise."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
 def _shape(bench: Bench, material: Material, plan: Plan, n_rounds: int) -> list[Figure]:
     model = material.model(plan.shape, dtype=plan.dtype, device="cuda" if plan.adapters else "cpu")
-    _give_back_memory()
     layers = SHAPES[plan.shape].layers
     bench = replace(bench, model=model, plan="0011", first_open=layers - layers // 2)
     files = {"train": material.sentences(TRAIN, "cuda-train"), "predict": material.sentences(PREDICT, "cuda-predict")}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from benchmarks.speed import cases, compare, cuda, growth, lifetime, plot, report, roof, rounds, scoring, sentences
-from benchmarks.speed.environments import PINS, Environments, NoEnvironment, fingerprint, parse_given
+from benchmarks.speed.environments import PINS, Environments, fingerprint, parse_given
 from benchmarks.speed.steady import Pair
 from benchmarks.speed.workers import BUSY, Failed, Meter, busy_note, environment
 
@@ -316,20 +316,6 @@ def test_a_difference_within_the_noise_of_seeds_is_told_from_one_beyond() -> Non
     assert beyond.verdict == "BEYOND seed noise"
     assert beyond.difference == pytest.approx(-1.0)
     assert "cannot tell" in Pair("c", (50.0,), (60.0,), -11, -9).verdict
-
-
-def test_a_part_that_fails_is_said_and_the_next_one_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def part(_args: Any, name: str) -> list[report.Figure]:
-        if name == "score":
-            raise NoEnvironment("no network")
-        return []
-
-    monkeypatch.setattr(compare, "run_part", part)
-    found, failed = compare.run_parts(compare.arguments(["--parts", "score", "startup", "--quick"]))
-    assert (list(found), failed) == (["startup"], ["score"])
-    assert "score failed: no network" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", [["--python", "spacy=/usr/bin/env"], ["--work", "/somewhere"], ["--quick"]])

@@ -97,7 +97,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         args.given = parse_given(args.python)
     except ValueError as error:
         parser.error(str(error))
-    if args.record and (args.quick or any(text.startswith("/") for text in sys.argv[1:])):
+    if args.record and (args.quick or any(text.startswith("/") or "=/" in text for text in sys.argv[1:])):
         parser.error("--record keeps whole measurements, and the command line: no --quick, and no absolute path")
     base = QUICK if args.quick else Sizes()
     wanted = {"rounds": args.rounds, "train": args.train_sentences, "predict": args.predict_sentences}

@@ -19,7 +19,7 @@ from benchmarks.speed.cases import Case, ours
 from benchmarks.speed.lifetime import command, has_workers, saved_tagger
 from benchmarks.speed.material import MOST_POSITIONS, SHAPES, Material
 from benchmarks.speed.report import Figure, plain_text
-from benchmarks.speed.rounds import Bench, Book, Round, run
+from benchmarks.speed.rounds import Bench, Book, Round, run, subwords
 from benchmarks.speed.sentences import Row, generate, write
 from benchmarks.speed.workers import BUSY, Failed, Meter, environment
 
@@ -113,7 +113,9 @@ def _in_turn(bench: Bench, measured: Sequence[tuple[Case, str, int, str]], file:
     rows = []
     for case, axis, at, what in measured:
         if case.name in taken:
-            each = [1e6 * row["seconds"] / row["tokens"] for row in taken[case.name]]
+            # Not `row["tokens"]`: windows overlap, and what they compute twice is cost and no more text.
+            there = subwords(Path(case.options.get("sentences", file)))
+            each = [1e6 * row["seconds"] / there for row in taken[case.name]]
             others = [row["others"] for row in taken[case.name] if row["others"] is not None]
             rows.append(_row(axis, at, what, statistics.median(each), max(others, default=None)))
     return rows
@@ -157,18 +159,21 @@ def _commanded(
                 subwords, done = subwords + len(material.tokenizer.encode(text).ids), done + 1
     line = ("predict", str(tagger), str(texts), "--input", "text", "--format", "jsonl", "--out", str(out))
     env = environment(bench.threads, bench.device)
-    process = subprocess.Popen(
-        command(*line, "--device", "cpu", *flags), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env
-    )
+    log = bench.folder / "logs" / "growth.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            command(*line, "--device", "cpu", *flags), stdout=subprocess.DEVNULL, stderr=stderr, env=env
+        )
     meter, began = Meter(process.pid), time.perf_counter()
     others = None
-    while process.poll() is None:  # the last look before its end counts: afterwards its account is gone
-        others = meter.others()
-        time.sleep(0.05)
+    while process.poll() is None:
+        seen = meter.others()
+        others = others if seen is None else seen  # the last look before its end counts: afterwards its account is gone
+        time.sleep(0.1)
     seconds = time.perf_counter() - began
     if process.returncode:
-        assert process.stderr is not None
-        raise Failed(f"lookright predict of {n:,} texts: {process.stderr.read().decode()[-300:]}")
+        raise Failed(f"lookright predict of {n:,} texts: {log.read_text(encoding='utf-8', errors='replace')[-300:]}")
     texts.unlink()
     out.unlink()
     tokens = n * subwords / done

@@ -21,6 +21,7 @@ from lookright import Tagger  # noqa: E402
 from lookright.data import Dataset, hold_out, read_dataset  # noqa: E402
 from lookright.data.samples import sample  # noqa: E402
 from lookright.models.bundled import BUNDLED  # noqa: E402
+from lookright.tags import Scheme  # noqa: E402
 
 GOAL = -0.2
 FORMATS = ("float32", "bfloat16", "int8")
@@ -64,7 +65,7 @@ def main() -> None:
     for folder in args.data:
         name, train, dev = split_of(folder)
         if args.sentences:
-            train = train.subset(range(min(args.sentences, len(train))))
+            train = Dataset(train.sentences[: args.sentences], scheme=train.scheme)
         rows = [scores(train, dev, seed, args.epochs, args.batch_size) for seed in args.seeds]
         for seed, row in zip(args.seeds, rows, strict=True):
             print(f"{name}, seed {seed}: " + ", ".join(f"{dtype} {row[dtype]:.2f}" for dtype in FORMATS), flush=True)
@@ -79,7 +80,7 @@ def main() -> None:
 
 def tagged_by(train: Dataset) -> str:
     """The headline figure of a set."""
-    return "accuracy" if train.scheme == "PLAIN" else "strict span F1"
+    return "accuracy" if train.scheme is Scheme.PLAIN else "strict span F1"
 
 
 if __name__ == "__main__":

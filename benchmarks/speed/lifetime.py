@@ -18,7 +18,7 @@ from benchmarks.speed.material import Material
 from benchmarks.speed.report import Figure
 from benchmarks.speed.rounds import Bench, order
 from benchmarks.speed.sentences import generate
-from benchmarks.speed.workers import Failed, environment
+from benchmarks.speed.workers import Failed, Meter, busy_note, environment
 
 TEXT: Final = "Angela Merkel visited Zagreb .\n"
 SAMPLE_SECONDS: Final = 0.5
@@ -55,21 +55,23 @@ def start_up(bench: Bench, material: Material, n: int) -> list[Figure]:
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     processor: dict[str, list[float]] = {name: [] for name in calls}
+    others: dict[str, list[float | None]] = {name: [] for name in calls}
     for number in range(n + 1):
         for name in order(sorted(calls), number, bench.seed):
-            began, spent = time.perf_counter(), _children_seconds()
+            meter, began, spent = Meter(os.getpid()), time.perf_counter(), _children_seconds()
             done = subprocess.run(calls[name][0], input=TEXT, capture_output=True, text=True, env=env, check=False)
             if done.returncode:
                 raise Failed(f"{name} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
             if number:  # the first reads files that later ones find in memory
                 seconds[name].append(time.perf_counter() - began)
                 processor[name].append(_children_seconds() - spent)
+                others[name].append(meter.others())
     return [
         Figure(
             f"start-up: {name}",
             round(statistics.median(taken), 3),
             f"s, median of {n}, {min(taken):.3f} to {max(taken):.3f}, {bench.threads} threads; "
-            f"{statistics.median(processor[name]):.3f} s of processor time",
+            f"{statistics.median(processor[name]):.3f} s of processor time" + busy_note(others[name]),
             calls[name][1],
         )
         for name, taken in seconds.items()

@@ -18,6 +18,12 @@ from benchmarks.speed.workers import BUSY, Failed, Meter, Worker, environment
 WEIGHTS_TOLERANCE = 1e-3
 """Between the sums of the same weights, rounded to bfloat16 in some systems."""
 
+TOKENS_TOLERANCE = 0.01
+"""Between the sub-words of a file and those that a system computed: libraries split some words in ways of their own."""
+
+CUTTING = ("billm", "paper")
+"""Families that cut long sentences, and compute fewer sub-words than there are."""
+
 Round = dict[str, Any]
 """`case`, `activity`, `round`, and the answer of the system: `seconds`, `tokens`, ...; `others`, `roof_seconds`."""
 
@@ -123,6 +129,7 @@ def run(
         Why cases are missing.
     """
     by_name = {case.name: case for case in cases}
+    known = {file: subwords(Path(file)) for file in {case.options.get("sentences", str(sentences)) for case in cases}}
     workers, missing = prepare(bench, cases, sentences)
     roof = bench.start("with_lookright", "ours", "roof") if any(case.has_roof for case in cases) else None
     try:
@@ -134,6 +141,7 @@ def run(
                 try:
                     answer = workers[name].ask({"do": "round"})
                     answer["others"] = meter.others()
+                    check_tokens(case, answer["tokens"], known[case.options.get("sentences", str(sentences))])
                     answer["roof_seconds"] = _roof(roof, case, answer) if roof is not None and case.has_roof else None
                 except Failed as error:
                     missing[name] = str(error)
@@ -148,6 +156,26 @@ def run(
         for worker in (*workers.values(), *([] if roof is None else [roof])):
             worker.end()
     return missing
+
+
+def subwords(sentences: Path) -> int:
+    """The sub-words of a file of sentences."""
+    with sentences.open(encoding="utf-8") as lines:
+        return sum(json.loads(line)["n_subwords"] for line in lines)
+
+
+def check_tokens(case: Case, counted: int, there: int) -> None:
+    """Make sure that a system counted real tokens, and all of them.
+
+    Raises:
+        Failed: more than there are; or fewer, but for systems that cut sentences. Windows may overlap, so that long
+            sentences in windows are not checked.
+    """
+    if "window" in case.options:
+        return
+    most, least = there * (1 + TOKENS_TOLERANCE), there * (1 - TOKENS_TOLERANCE)
+    if counted > most or (counted < least and case.family not in CUTTING):
+        raise Failed(f"it counted {counted:,} real tokens in a round, of {there:,} that there are")
 
 
 def _roof(roof: Worker, case: Case, answer: Mapping[str, Any]) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -36,6 +37,15 @@ def environment(threads: int, device: str, outer: Mapping[str, str] | None = Non
     if device == "cpu":
         fixed["CUDA_VISIBLE_DEVICES"] = ""
     return {**outer, **fixed}
+
+
+def busy_note(others: Sequence[float | None]) -> str:
+    """What a figure's unit says of the machine.
+
+    Args:
+        others: cores that others used, in each round of the figure; None where the system does not tell.
+    """
+    return ", on a busy machine" if any((used or 0.0) > BUSY for used in others) else ""
 
 
 class Worker:
@@ -117,7 +127,7 @@ class Meter:
     """How many cores others used, between its making and `others`. None where the system does not tell.
 
     Args:
-        pid: the process that is measured; what it and this process use is not others'.
+        pid: the process that is measured; what it, its descendants and this process use is not others'.
         folder: of the system's account of processes.
     """
 
@@ -137,12 +147,23 @@ class Meter:
         try:
             fields = (self.folder / "stat").read_text().split("\n", 1)[0].split()[1:]
             user, nice, system, _idle, _waiting, irq, soft, stolen = map(int, fields[:8])
-            own = sum(self._of(pid) for pid in (self.pid, os.getpid()))
+            own = self._of_own()
         except (OSError, ValueError, IndexError):
             return None
         return (user + nice + system + irq + soft + stolen - own) / os.sysconf("SC_CLK_TCK")
 
-    def _of(self, pid: int) -> int:
-        """Ticks of a process and of its children that have ended."""
-        rest = (self.folder / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
-        return sum(map(int, rest[11:15]))
+    def _of_own(self) -> int:
+        """Ticks of the measured process, its descendants, and this process; children that have ended are in these."""
+        ticks, parents = {}, {}
+        for folder in self.folder.iterdir():
+            if folder.name.isdigit():
+                with contextlib.suppress(OSError):  # it ended just now
+                    rest = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+                    ticks[int(folder.name)], parents[int(folder.name)] = sum(map(int, rest[11:15])), int(rest[1])
+        if self.pid not in ticks:
+            raise ProcessLookupError(self.pid)
+        family, more = {self.pid}, self.pid != os.getpid()  # other children of this process are other systems
+        while more:
+            found = {pid for pid, parent in parents.items() if parent in family} - family
+            family, more = family | found, bool(found)
+        return sum(ticks.get(pid, 0) for pid in family | {os.getpid()})

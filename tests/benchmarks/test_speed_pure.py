@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
-from benchmarks.speed import cases, cuda, growth, lifetime, plot, report, roof, rounds, scoring, sentences
+from benchmarks.speed import cases, compare, cuda, growth, lifetime, plot, report, roof, rounds, scoring, sentences
 from benchmarks.speed.environments import PINS, Environments, fingerprint, parse_given
 from benchmarks.speed.steady import Pair
-from benchmarks.speed.workers import BUSY, Meter, environment
+from benchmarks.speed.workers import BUSY, Failed, Meter, busy_note, environment
 
 from lookright.metrics import evaluate_tags
 from lookright.tags import Scheme, ill_formed
@@ -183,6 +185,19 @@ def test_every_goal_has_cases_and_names_are_unique() -> None:
     assert {case.environment for case in every} <= {"ours", *PINS}
 
 
+def test_real_tokens_are_those_of_the_sentences(tmp_path: Path) -> None:
+    file = tmp_path / "sentences.jsonl"
+    sentences.write([{"tokens": ["a"], "tags": ["O"], "n_subwords": n} for n in (400, 600)], file)
+    assert rounds.subwords(file) == 1000
+    mine, cutting = cases.TRAINING[0], next(case for case in cases.TRAINING if case.family == "billm")
+    for case, counted in ((mine, 1000), (mine, 1009), (cutting, 700)):
+        rounds.check_tokens(case, counted, 1000)
+    for case, counted in ((mine, 900), (mine, 1300), (cutting, 1300)):
+        with pytest.raises(Failed, match="of 1,000 that there are"):
+            rounds.check_tokens(case, counted, 1000)
+    rounds.check_tokens(cases.ours("x", "predict", "float32", window=512), 1300, 1000)
+
+
 def test_the_book_of_rounds_reads_what_it_wrote(tmp_path: Path) -> None:
     book = rounds.Book(tmp_path / "more" / "rounds.jsonl")
     assert book.rows() == []
@@ -194,12 +209,14 @@ def test_the_book_of_rounds_reads_what_it_wrote(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------------------- meter
 
 
-def proc(folder: Path, total: list[int], own: dict[int, int]) -> None:
+def proc(
+    folder: Path, total: list[int], own: dict[int, int], parents: Mapping[int, int] = MappingProxyType({})
+) -> None:
     (folder / "stat").write_text("cpu " + " ".join(map(str, total)) + " 0 0\ncpu0 1 1\n")
     for pid, ticks in own.items():
         (folder / str(pid)).mkdir(exist_ok=True)
         half = str(ticks // 2)  # its own time, and that of its children; page faults stand before them
-        fields = ["S", *["7777"] * 10, half, "0", "0", str(ticks - ticks // 2), *["7777"] * 5]
+        fields = ["S", str(parents.get(pid, 1)), *["7777"] * 9, half, "0", "0", str(ticks - ticks // 2), *["7777"] * 5]
         (folder / str(pid) / "stat").write_text(f"{pid} (a (strange) name) " + " ".join(fields))
 
 
@@ -212,6 +229,31 @@ def test_the_meter_counts_what_others_used(tmp_path: Path, monkeypatch: pytest.M
     # In ten seconds: 20 of processor time, 4 of them stolen; 12 are of the measured process, 1 of this one.
     proc(tmp_path, [10 * ticks, ticks, 5 * ticks, 99, 99, 0, 0, 4 * ticks], {7: 12 * ticks, os.getpid(): ticks})
     assert meter.others() == pytest.approx(0.7)
+
+
+def test_the_meter_takes_descendants_for_the_measured_process_and_siblings_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks, own = os.sysconf("SC_CLK_TCK"), os.getpid()
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr("benchmarks.speed.workers.time.monotonic", lambda: next(clock))
+    parents = {7: own, 8: 7, 9: 8, 10: own}  # 10 is another system, which should be idle
+    proc(tmp_path, [0] * 8, dict.fromkeys((own, *parents), 0), parents)
+    meter = Meter(7, tmp_path)
+    proc(tmp_path, [20 * ticks, *[0] * 7], {own: 0, 7: ticks, 8: 8 * ticks, 9: 8 * ticks, 10: 3 * ticks}, parents)
+    assert meter.others() == pytest.approx(0.3)
+
+
+def test_the_meter_of_this_process_counts_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr("benchmarks.speed.workers.time.monotonic", lambda: next(clock))
+    proc(tmp_path, [0] * 8, {os.getpid(): 0})
+    meter = Meter(os.getpid(), tmp_path)
+    proc(tmp_path, [8 * ticks, *[0] * 7], {os.getpid(): 5 * ticks})
+    assert meter.others() == pytest.approx(0.3)
+    assert busy_note([0.0, None]) == ""
+    assert "busy" in busy_note([0.0, 0.3, None])
 
 
 def test_the_meter_says_that_it_does_not_know(tmp_path: Path) -> None:
@@ -258,6 +300,8 @@ def test_made_tags_are_scored_and_counted() -> None:
     found = scoring.figures({"LookRight, strict": [0.2, 0.1, 0.3], "seqeval, strict": [2.0, 4.0, 3.0]}, 10**6)
     assert [figure.value for figure in found] == [0.2, 3.0, 15.0]
     assert [figure.goal for figure in found] == [1.0, None, None]
+    busy = scoring.figures({"LookRight, strict": [0.2], "seqeval, strict": [2.0]}, 10**6, ", on a busy machine")
+    assert all("busy" in figure.unit for figure in busy)
 
 
 def test_memory_that_grows_is_not_flat() -> None:
@@ -283,6 +327,15 @@ def test_a_difference_within_the_noise_of_seeds_is_told_from_one_beyond() -> Non
     assert beyond.difference == pytest.approx(-1.0)
     assert "one seed" in Pair("c", (50.0,), (60.0,), -11, -9).verdict
     assert "nothing was learned" in Pair("d", (0.0, 0.0), (0.0, 0.0), 0, 0).verdict
+
+
+@pytest.mark.parametrize("given", [["--python", "spacy=/usr/bin/env"], ["--work", "/somewhere"], ["--quick"]])
+def test_figures_of_a_trial_or_with_folders_of_one_machine_are_not_kept(
+    given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["compare.py", "--record", *given])
+    with pytest.raises(SystemExit):
+        compare.arguments()
 
 
 def test_growth_and_bars_become_a_picture(tmp_path: Path) -> None:

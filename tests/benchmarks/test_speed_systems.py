@@ -7,85 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.speed import cases, rounds, steady, workers
+from benchmarks.speed import cases, rounds, steady
 from benchmarks.speed.environments import Environments
 from benchmarks.speed.material import Material
-from benchmarks.speed.workers import Failed, Worker, environment
+from benchmarks.speed.workers import Failed
 
 from lookright import Tagger
 from toys import llama_folder
-
-PEER = f"""
-import sys, time
-sys.path.insert(0, {str(workers.PEERS)!r})
-import child
-
-def prepare(case):
-    print("a library that prints")
-    if case["activity"] == "refuse":
-        raise RuntimeError("not like this")
-    def once(what="answer"):
-        if what == "die":
-            raise SystemExit(3)
-        if what == "sleep":
-            time.sleep(60)
-        with child.timed() as timer:
-            print("and prints again")
-        return child.result(timer.seconds, timer.cpu_seconds, [3, 4])
-    return once, {{"weights": case.get("weights", 1.0)}}
-
-child.serve(prepare)
-"""
-
-
-@pytest.fixture
-def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "peer.py").write_text(PEER)
-    monkeypatch.setattr(workers, "PEERS", tmp_path)
-    return "peer"
-
-
-def start(tmp_path: Path) -> Worker:
-    return Worker(Path(sys.executable), "peer", environment(1, "cpu"), tmp_path / "log")
-
-
-def test_a_system_answers_whatever_its_libraries_print(tmp_path: Path, peer: str) -> None:
-    with start(tmp_path) as worker:
-        assert worker.ask({"do": "prepare", "case": {"activity": "train"}})["about"]["weights"] == 1.0
-        for _ in range(2):
-            answer = worker.ask({"do": "round"})
-            assert (answer["tokens"], answer["batches"]) == (7, [3, 4])
-            assert answer["peak_mb"] > 1
-    assert worker.process.returncode == 0
-    assert (tmp_path / "log").read_text().count("prints") == 3
-
-
-def test_a_system_that_refuses_dies_or_sleeps_is_told_from_one_that_answers(tmp_path: Path, peer: str) -> None:
-    with start(tmp_path) as worker:
-        with pytest.raises(Failed, match="RuntimeError: not like this"):
-            worker.ask({"do": "prepare", "case": {"activity": "refuse"}})
-        worker.ask({"do": "prepare", "case": {"activity": "train"}})
-        worker.timeout = 0.5
-        with pytest.raises(Failed, match=r"no answer within 0\.5 s"):
-            worker.ask({"do": "round", "with": {"what": "sleep"}})
-    with start(tmp_path) as worker:
-        worker.ask({"do": "prepare", "case": {"activity": "train"}})
-        with pytest.raises(Failed, match="it ended with 3"):
-            worker.ask({"do": "round", "with": {"what": "die"}})
-
-
-def test_a_system_with_other_weights_is_left_out_and_the_others_go_on(tmp_path: Path, peer: str) -> None:
-    bench = rounds.Bench(Environments(tmp_path, {}), tmp_path, 1, "cpu", tmp_path, "01", 1, 0)
-    same, other, rounded = (
-        cases.Case(name, "train", "peer", "ours", "transformers", options={"weights": weights}, has_roof=False)
-        for name, weights in (("same", 1.0), ("other", 1.1), ("rounded", 1.0001))
-    )
-    kept: list[rounds.Round] = []
-    missing = rounds.run(bench, [same, other, rounded], tmp_path / "none", 2, kept.append)
-    assert list(missing) == ["other"]
-    assert "other weights" in missing["other"]
-    assert sorted(row["case"] for row in kept) == ["rounded", "rounded", "same", "same"]
-    assert {row["round"] for row in kept} == {0, 1}
 
 
 def test_layouts_are_what_was_asked_for(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def serve(prepare: Prepare) -> None:
         try:
             if request["do"] == "prepare":
                 once, about = prepare(request["case"])
+                _forget_peak()
                 answer: dict[str, Any] = {"ok": True, "about": {**threads(), **about}}
             else:
                 assert once is not None, "a round before anything was prepared"
@@ -53,8 +54,15 @@ def serve(prepare: Prepare) -> None:
         answers.flush()
 
 
+def _forget_peak() -> None:
+    """Begin the account of GPU memory anew: loading and what is looked up meanwhile are no part of a round."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peaks() -> dict[str, Any]:
-    """The most memory that this process has held, in 10^6 bytes: of the machine, and of its GPU."""
+    """The most memory that this process has held, in 10^6 bytes: of the machine ever, of its GPU in its rounds."""
     held: dict[str, Any] = {"peak_mb": round(_peak_kilobytes() * 1024 / 1e6, 1)}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

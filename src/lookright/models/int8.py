@@ -109,7 +109,7 @@ class Int8Linear(nn.Module):
         rows = hidden.reshape(-1, self.in_features)
         # The scale is rounded to the inputs' format first: the same number then divides and multiplies.
         scale = (rows.abs().amax(-1, keepdim=True) * (1 / LARGEST)).clamp_min(SMALLEST_SCALE)
-        rounded = (rows / scale.float()).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+        rounded = (rows * scale.float().reciprocal()).round().clamp(-LARGEST, LARGEST).to(torch.int8)
         dtype = torch.bfloat16 if hidden.dtype == torch.bfloat16 else torch.float32
         result = int8_products(rounded, self.handle, self.out_features, dtype) * scale
         if self.bias is not None:

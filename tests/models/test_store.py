@@ -15,6 +15,7 @@ from lookright.attention import current_plan
 from lookright.errors import LookRightError, ModelFolderError, OutputError
 from lookright.models import store
 from lookright.models.base import load_base, load_tokenizer
+from lookright.models.compare import compare_logits, largest_difference
 from lookright.models.lora import LoraSettings, lora_targets, merge_lora
 from lookright.models.settings import TaggerSettings
 from lookright.models.store import (
@@ -22,7 +23,6 @@ from lookright.models.store import (
     build_tagger,
     finish_saving,
     is_tagger_folder,
-    largest_difference,
     load_tagger,
     save_tagger,
 )
@@ -358,11 +358,11 @@ def test_a_tagger_with_damaged_weights_is_called_so(
 def test_saved_logits_are_compared(tiny_llama: Path, tmp_path: Path) -> None:
     model = make(tiny_llama, lora=True)
     save_tagger(tmp_path / "out", model, load_tokenizer(tiny_llama))
-    store.compare_logits(tmp_path / "out", model)
+    compare_logits(tmp_path / "out", model)
     with torch.no_grad():
         model.score.weight[0] += 1
     with pytest.raises(OutputError, match="other logits"):
-        store.compare_logits(tmp_path / "out", model)
+        compare_logits(tmp_path / "out", model)
 
 
 def test_everybody_who_may_read_the_folder_may_read_the_weights(tiny_llama: Path, tmp_path: Path) -> None:

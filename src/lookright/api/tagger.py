@@ -22,10 +22,11 @@ from lookright.inference.labeler import tag_with_workers
 from lookright.inference.predictor import Predictor, Span, Tagging
 from lookright.metrics import Convention
 from lookright.models.base import Base, build_settings_window, load_base, resolve_folder
+from lookright.models.compare import compare_logits
 from lookright.models.int8 import has_int8_weights
 from lookright.models.lora import has_lora, merge_lora
 from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
-from lookright.models.store import build_tagger, compare_logits, is_tagger_folder, load_tagger, save_tagger, writing
+from lookright.models.store import build_tagger, is_tagger_folder, load_tagger, save_tagger, writing
 from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.plan import MaskPlan, PlanSpec
 from lookright.tags import OUTSIDE, Scheme, label_set, transitions

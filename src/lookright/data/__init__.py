@@ -7,10 +7,12 @@ from lookright.data.conll import iter_conll, parse_columns, read_conll, write_co
 from lookright.data.hub import read_hub
 from lookright.data.jsonl import iter_tokens_jsonl, read_tokens_jsonl, write_jsonl
 from lookright.data.read import iter_input, read_dataset, read_jsonl
+from lookright.data.read_texts import TextColumns, iter_texts, read_texts, task_in
 from lookright.data.samples import sample
 from lookright.data.sentence import CharSpan, Dataset, Document, Note, Place, Sentence
 from lookright.data.spans import iter_spans_jsonl, read_spans_jsonl, write_spans_jsonl
-from lookright.data.split import hold_out
+from lookright.data.split import hold_out, hold_out_texts
+from lookright.data.texts import Target, Text, TextDataset
 from lookright.data.words import WordSplitter
 
 __all__ = [
@@ -24,12 +26,18 @@ __all__ = [
     "Place",
     "Read",
     "Sentence",
+    "Target",
+    "Text",
+    "TextColumns",
+    "TextDataset",
     "WordSplitter",
     "check_files",
     "hold_out",
+    "hold_out_texts",
     "iter_conll",
     "iter_input",
     "iter_spans_jsonl",
+    "iter_texts",
     "iter_tokens_jsonl",
     "lost_spans",
     "name_splits",
@@ -39,8 +47,10 @@ __all__ = [
     "read_hub",
     "read_jsonl",
     "read_spans_jsonl",
+    "read_texts",
     "read_tokens_jsonl",
     "sample",
+    "task_in",
     "write_conll",
     "write_jsonl",
     "write_spans_jsonl",

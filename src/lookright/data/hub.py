@@ -49,19 +49,20 @@ def read_hub(
         MissingExtraError: without the `datasets` package.
         DataError: when the source cannot be loaded, has no such split, or no words and tags.
     """
-    table, name = _pick(_load(source, config, revision), split, str(source))
+    table, name = pick_split(load_hub(source, config, revision), split, str(source))
     columns = list(table.column_names)
     key = tag_key or next((key for key in TAG_KEYS if key in columns), None)
     if key is not None and key not in columns:
         raise DataError(f"no column {key!r}: expected one of {', '.join(columns)}", path=name)
-    labels = None if key is None else _label_names(table.features[key])
+    labels = None if key is None else label_names(table.features[key])
     if not len(table):
         raise DataError("no rows, expected at least one", path=name)
     records = _records(table, key, labels, name)
     return read_token_records(records, name, tag_key=key, scheme=scheme, repair=repair)
 
 
-def _load(source: str | Path, config: str | None, revision: str | None) -> Any:
+def load_hub(source: str | Path, config: str | None = None, revision: str | None = None) -> Any:
+    """What the `datasets` package makes of a source: a table, or splits by name."""
     try:
         import datasets
     except ImportError:
@@ -75,7 +76,7 @@ def _load(source: str | Path, config: str | None, revision: str | None) -> Any:
         raise DataError(f"cannot be loaded as a data set: {first[0][:300]}", path=str(source)) from error
 
 
-def _pick(loaded: Any, split: str | None, name: str) -> tuple[Any, str]:
+def pick_split(loaded: Any, split: str | None, name: str) -> tuple[Any, str]:
     """One split of what was loaded, and how messages call it."""
     if not isinstance(loaded, dict):
         return loaded, name
@@ -88,7 +89,7 @@ def _pick(loaded: Any, split: str | None, name: str) -> tuple[Any, str]:
     return loaded[split], f"{name}:{split}"
 
 
-def _label_names(feature: Any) -> list[str] | None:
+def label_names(feature: Any) -> list[str] | None:
     """The names behind a column of class numbers; None for a column of something else."""
     inner = getattr(feature, "feature", feature)
     if isinstance(inner, list):

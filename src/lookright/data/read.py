@@ -58,7 +58,7 @@ def read_dataset(
     """
     found = _format(path, format, plain="conll")
     if found == "hub":
-        source, split = _hub_source(str(path))
+        source, split = hub_source(str(path))
         return read_hub(source, split=split, tag_key=tag_key, scheme=scheme, repair=repair)
     if found == "conll":
         return read_conll(path, columns=columns, scheme=scheme, repair=repair)
@@ -168,7 +168,8 @@ def _format(path: str | Path, format: str, *, plain: str) -> str:
     return "jsonl" if first_character(path) == "{" else plain
 
 
-def _hub_source(path: str) -> tuple[str, str | None]:
+def hub_source(path: str) -> tuple[str, str | None]:
+    """The source and the split that `hub:SOURCE:SPLIT`, or a folder's name, stands for."""
     if not path.startswith(HUB_PREFIX):
         return path, None
     source, _, split = path.removeprefix(HUB_PREFIX).partition(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lookright.data.sentence import Dataset, Sentence, words_hash
+from lookright.data.texts import TextDataset, text_hash
 from lookright.errors import DataError
 
 
@@ -18,16 +19,31 @@ def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
     Raises:
         DataError: for a share not between 0 and 1, and for fewer than two different sentences.
     """
+    inside = held_out([words_hash(sentence) for sentence in dataset], share, "sentences", dataset.path)
+    return _part(dataset, [not held for held in inside]), _part(dataset, inside)
+
+
+def hold_out_texts(dataset: TextDataset, share: float) -> tuple[TextDataset, TextDataset]:
+    """As `hold_out`, for texts: the side depends on the text alone, or on the two of a pair."""
+    inside = held_out([text_hash(text) for text in dataset], share, "texts", dataset.path)
+    train, dev = (
+        TextDataset(tuple(t for t, held in zip(dataset, inside, strict=True) if held is side), dataset.target,
+                    dataset.path, dataset.notes)
+        for side in (False, True)
+    )  # fmt: skip
+    return train, dev
+
+
+def held_out(hashes: Sequence[int], share: float, what: str, path: str | None) -> list[bool]:
+    """Which items are held out, by the hashes of their contents; see `hold_out`."""
     if not 0.0 < share < 1.0:
-        raise DataError(f"a share of {share} cannot be held out: expected a number between 0 and 1", path=dataset.path)
-    hashes = [words_hash(sentence) for sentence in dataset]
+        raise DataError(f"a share of {share} cannot be held out: expected a number between 0 and 1", path=path)
     different = sorted(set(hashes))
     if len(different) < 2:
-        message = f"{len(different)} different sentences, expected at least 2 to hold some out: give a dev file"
-        raise DataError(message, path=dataset.path)
+        message = f"{len(different)} different {what}, expected at least 2 to hold some out: give a dev file"
+        raise DataError(message, path=path)
     limit = min(max(share * 2**64, different[0] + 1), different[-1])
-    inside = [value < limit for value in hashes]
-    return _part(dataset, [not held for held in inside]), _part(dataset, inside)
+    return [value < limit for value in hashes]
 
 
 def _part(dataset: Dataset, keep: Sequence[bool]) -> Dataset:

@@ -120,6 +120,7 @@ class SubwordEncoder:
         own = Tokenizer.from_str(json.dumps(state))
         own.encode_special_tokens = True
         self._backend = Tokenizer.from_str(json.dumps(_glued_state(state)))
+        self._splits_at_spaces = "WhitespaceSplit" in json.dumps(state["pre_tokenizer"])
         self.prefix_ids, self.suffix_ids = _special_ends(own)
         self.pad_id = _first_id(tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id, 0)
         unknown = tokenizer.unk_token_id
@@ -164,6 +165,22 @@ class SubwordEncoder:
         return self._encode(
             sentences, [true_gaps(one) for one in sentences], [index > 0 for index in range(len(sentences))]
         )
+
+    def encode_texts(self, texts: Sequence[str], *, continues: bool = False) -> list[Ids]:
+        """Return the sub-words of running texts, as the tokenizer itself cuts them: no words, white space and all.
+
+        As for words, text cannot inject special tokens, nothing is truncated, and what the tokenizer turns into nothing
+        (an empty text) is a placeholder.
+
+        Args:
+            texts: of any length.
+            continues: they go on something, so that none gets the space that a tokenizer puts before a text.
+        """
+        spaced = self.prefix_space and not continues
+        if self._splits_at_spaces:  # such a tokenizer takes any white space for one space
+            texts = [" ".join(text.split()) for text in texts]
+        pieces = self._new_pieces([(text, spaced) for text in texts])
+        return [np.array(piece.ids, np.int32) for piece in pieces]
 
     def _encode(
         self, sentences: Sequence[Sentence], glued: Sequence[Sequence[bool] | None], continues: Sequence[bool]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import torch
 from huggingface_hub import save_torch_state_dict
@@ -45,10 +45,12 @@ from lookright.models.base import (
     without_pooler,
 )
 from lookright.models.config import MODEL_TYPE, LookRightConfig
+from lookright.models.headed import HeadedModel
 from lookright.models.int8 import has_int8_weights, with_int8_weights
 from lookright.models.lora import LoraSettings, add_lora, has_lora, load_lora_state, lora_state, merge_lora
-from lookright.models.settings import TaggerSettings
+from lookright.models.settings import HeadSettings, TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.models.tasks import CLASSES, TAGS, TEXT, model_on, settings_in, task_of
 
 STAGING: Final = ".saving"
 READY: Final = "READY"
@@ -57,23 +59,27 @@ ADAPTER_FILE: Final = "lookright_adapter.safetensors"
 ADAPTER_PREFIX: Final = "lookright.adapter."
 HEAD_FILE: Final = "head.safetensors"
 HEAD_PREFIX: Final = "lookright.head."
-SAME_LOGITS: Final = 1e-5
 WEIGHT_PATTERN: Final = "model{suffix}.safetensors"
 
 
+Model = TypeVar("Model", bound=HeadedModel)
+
+
 @dataclass(frozen=True)
-class LoadedTagger:
-    """What `load_tagger` found in a folder."""
+class Loaded(Generic[Model]):
+    """What `load_model` found in a folder."""
 
-    model: LookRightForTokenClassification
+    model: Model
     tokenizer: PreTrainedTokenizerBase
-    settings: TaggerSettings
+
+    @property
+    def settings(self) -> Any:
+        """What the model remembers besides its weights: `TaggerSettings` or `TextSettings`."""
+        return self.model.settings
 
 
-def build_tagger(
-    base: Base, settings: TaggerSettings, lora: LoraSettings | None = None
-) -> LookRightForTokenClassification:
-    """A tagger with a fresh head on a base, and fresh adapters where `lora` is given."""
+def build_model(base: Base, settings: HeadSettings, lora: LoraSettings | None = None) -> HeadedModel:
+    """A model for the settings' task with a fresh head on a base, and fresh adapters where `lora` is given."""
     if lora is not None:
         add_lora(base.backbone, lora)
     config = LookRightConfig(
@@ -81,20 +87,36 @@ def build_tagger(
         settings=settings.to_dict(),
         adapter=None if lora is None else lora.to_dict(),
         base=base.source.to_dict(),
+        task=task_of(settings),
     )
-    return LookRightForTokenClassification(config, base.backbone, settings)
+    return model_on(config, base.backbone, settings)
+
+
+def build_tagger(
+    base: Base, settings: TaggerSettings, lora: LoraSettings | None = None
+) -> LookRightForTokenClassification:
+    """As `build_model`, for a tagger."""
+    model = build_model(base, settings, lora)
+    assert isinstance(model, LookRightForTokenClassification)
+    return model
 
 
 def is_tagger_folder(folder: str | Path) -> bool:
-    """Whether a local folder holds a saved tagger."""
+    """Whether a local folder holds a saved tagger or text classifier."""
+    return saved_task(folder) is not None
+
+
+def saved_task(folder: str | Path) -> str | None:
+    """What the saved model in a local folder does, `tags` or `text`; None where there is none."""
     folder = Path(folder)
     if (folder / STAGING / READY).is_file():
         finish_saving(folder)
     try:
         data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        return False
-    return isinstance(data, dict) and data.get("model_type") == MODEL_TYPE and bool(data.get("settings"))
+        return None
+    saved = isinstance(data, dict) and data.get("model_type") == MODEL_TYPE and bool(data.get("settings"))
+    return str(data.get("task", TAGS)) if saved else None
 
 
 def is_pretrained_folder(folder: Path) -> bool:
@@ -138,14 +160,14 @@ def claim(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def save_tagger(
+def save_model(
     folder: str | Path,
-    model: LookRightForTokenClassification,
+    model: HeadedModel,
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     extra_files: Mapping[str, str] | None = None,
 ) -> Path:
-    """Save a tagger, read every tensor back, and only then replace what was in the folder.
+    """Save a model, read every tensor back, and only then replace what was in the folder.
 
     Args:
         folder: a new, an empty, or a tagger's folder.
@@ -160,7 +182,7 @@ def save_tagger(
     """
     if has_int8_weights(model):
         raise OutputError(
-            "this tagger was loaded with 8-bit weights (int8), which are for prediction only and are not saved; load "
+            "this model was loaded with 8-bit weights (int8), which are for prediction only and are not saved; load "
             "it without int8, and save that"
         )
     refuse_damaged(model)
@@ -204,6 +226,9 @@ def save_staged(folder: Path, write: Callable[[Path], None]) -> Path:
     return folder
 
 
+save_tagger = save_model
+
+
 def refuse_damaged(model: torch.nn.Module) -> None:
     """Raise where a weight is not a finite number.
 
@@ -218,7 +243,7 @@ def refuse_damaged(model: torch.nn.Module) -> None:
             )
 
 
-def write_model(folder: Path, model: LookRightForTokenClassification) -> None:
+def write_model(folder: Path, model: HeadedModel) -> None:
     """Write configuration and weights, not atomically."""
     adapted = has_lora(model.backbone)
     adapter = model.config.adapter
@@ -227,6 +252,7 @@ def write_model(folder: Path, model: LookRightForTokenClassification) -> None:
         settings=model.settings.to_dict(),
         adapter=adapter if adapted else None,
         base=model.config.base,
+        task=task_of(model.settings),
         architectures=[type(model).__name__],
         dtype=str(next(iter(model.backbone.parameters())).dtype).removeprefix("torch."),
     )
@@ -234,7 +260,7 @@ def write_model(folder: Path, model: LookRightForTokenClassification) -> None:
     if adapted:
         (folder / ADAPTER_FOLDER).mkdir()
         save_file(prefixed(lora_state(model.backbone), ADAPTER_PREFIX), folder / ADAPTER_FOLDER / ADAPTER_FILE)
-        save_file(prefixed(model.score.state_dict(), HEAD_PREFIX), folder / HEAD_FILE)
+        save_file(prefixed(model.head_state(), HEAD_PREFIX), folder / HEAD_FILE)
     else:
         save_torch_state_dict(whole_state(model), str(folder), filename_pattern=WEIGHT_PATTERN)
 
@@ -247,7 +273,7 @@ def portable(config: PreTrainedConfig) -> dict[str, Any]:
     return data
 
 
-def whole_state(model: LookRightForTokenClassification) -> dict[str, Tensor]:
+def whole_state(model: HeadedModel) -> dict[str, Tensor]:
     """Backbone and head by name, contiguous."""
     return {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
 
@@ -274,7 +300,7 @@ def read_prefixed(path: Path, prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def compare_tensors(folder: Path, model: LookRightForTokenClassification) -> None:
+def compare_tensors(folder: Path, model: HeadedModel) -> None:
     """Read what was written and compare it with the model, tensor by tensor.
 
     Raises:
@@ -283,7 +309,7 @@ def compare_tensors(folder: Path, model: LookRightForTokenClassification) -> Non
     if has_lora(model.backbone):
         expected = {
             **prefixed(lora_state(model.backbone), ADAPTER_PREFIX),
-            **prefixed(model.score.state_dict(), HEAD_PREFIX),
+            **prefixed(model.head_state(), HEAD_PREFIX),
         }
         files = [folder / ADAPTER_FOLDER / ADAPTER_FILE, folder / HEAD_FILE]
     else:
@@ -362,8 +388,9 @@ def read_config(folder: Path) -> LookRightConfig:
     return config
 
 
-def load_tagger(
+def load_model(
     name: str | Path,
+    kind: type[Model],
     *,
     backend: str = "auto",
     dtype: str = "auto",
@@ -373,11 +400,12 @@ def load_tagger(
     trust_remote_code: bool = False,
     check: bool = True,
     int8: bool = False,
-) -> LoadedTagger:
-    """Read a saved tagger; its plan is installed and probed.
+) -> Loaded[Model]:
+    """Read a saved model; its plan is installed and probed.
 
     Args:
         name: a local folder, or a repository on the hub.
+        kind: the class of model that is wanted.
         backend: `auto`, `sdpa` or `eager`.
         dtype: of the backbone; `auto` is the one that it was saved in.
         merge: add an adapter to the weights, for prediction; otherwise it stays apart, for training.
@@ -389,12 +417,13 @@ def load_tagger(
             is added first. The plan is then probed with them.
 
     Raises:
-        ModelFolderError: the folder is not a tagger's, incomplete, or its adapter belongs to another base.
+        ModelFolderError: the folder holds no such model, is incomplete, or its adapter belongs to another base.
         PlanNotHeldError: the probe measured something else than the plan.
     """
     folder = resolve_folder(name, revision=revision)
     config = read_config(folder)
-    settings = TaggerSettings.from_dict(config.settings)
+    settings = settings_in(config)
+    _refuse_other_kind(folder, config, kind)
     tokenizer = load_tokenizer(folder)
     check_first = check and not int8
     if config.adapter is None:
@@ -409,10 +438,23 @@ def load_tagger(
     model.eval()
     if int8:
         put_int8_weights(model, check=check)
-    return LoadedTagger(model, tokenizer, settings)
+    return Loaded(cast(Model, model), tokenizer)
 
 
-def put_int8_weights(model: LookRightForTokenClassification, *, check: bool = True) -> None:
+def _refuse_other_kind(folder: Path, config: LookRightConfig, kind: type[HeadedModel]) -> None:
+    """Raise where a folder holds another kind of model than is wanted."""
+    found = CLASSES[config.task]
+    if not issubclass(found, kind):
+        reader = {TAGS: "Tagger", TEXT: "TextClassifier"}[config.task]
+        raise ModelFolderError(f"{folder} holds a {settings_in(config).KIND}; {reader}.from_pretrained reads it")
+
+
+def load_tagger(name: str | Path, **options: Any) -> Loaded[LookRightForTokenClassification]:
+    """As `load_model`, for a tagger."""
+    return load_model(name, LookRightForTokenClassification, **options)
+
+
+def put_int8_weights(model: HeadedModel, *, check: bool = True) -> None:
     """Put 8-bit weights into a tagger's backbone, in place, and probe its plan with them.
 
     Raises:
@@ -437,8 +479,8 @@ def saved_dtype(config: LookRightConfig) -> str:
 
 
 def load_whole(
-    folder: Path, config: LookRightConfig, settings: TaggerSettings, *, dtype: str, trust_remote_code: bool
-) -> LookRightForTokenClassification:
+    folder: Path, config: LookRightConfig, settings: HeadSettings, *, dtype: str, trust_remote_code: bool
+) -> HeadedModel:
     """Backbone and head from `model*.safetensors`."""
     try:
         base_config = AutoConfig.for_model(**config.base_config)
@@ -453,7 +495,7 @@ def load_whole(
         backbone = AutoModel.from_config(
             base_config, dtype=wanted, trust_remote_code=trust_remote_code, **without_pooler(base_config)
         )
-    model = LookRightForTokenClassification(config, backbone, settings)
+    model = model_on(config, backbone, settings)
     own = model.state_dict()  # filled in place below
     missing = set(own)
     for file in files:
@@ -516,7 +558,7 @@ def find_base(folder: Path, config: LookRightConfig, base: str | Path | None, *,
 def load_adapter(
     folder: Path,
     config: LookRightConfig,
-    settings: TaggerSettings,
+    settings: HeadSettings,
     *,
     base: str | Path | None,
     downloaded: bool,
@@ -525,7 +567,7 @@ def load_adapter(
     merge: bool,
     trust_remote_code: bool,
     check: bool,
-) -> LookRightForTokenClassification:
+) -> HeadedModel:
     """Base, adapter and head."""
     plan = config.base_config.get("lookright_right_contexts")
     source = find_base(folder, config, base, downloaded=downloaded)
@@ -535,11 +577,11 @@ def load_adapter(
     )  # fmt: skip
     assert config.adapter is not None
     lora = LoraSettings.from_dict(config.adapter)
-    model = build_tagger(loaded, settings, lora)
+    model = build_model(loaded, settings, lora)
     load_lora_state(model.backbone, read_prefixed(folder / ADAPTER_FOLDER / ADAPTER_FILE, ADAPTER_PREFIX))
     head = read_prefixed(folder / HEAD_FILE, HEAD_PREFIX)
     try:
-        model.score.load_state_dict(head)
+        model.load_head_state(head)
     except RuntimeError as error:
         raise ModelFolderError(
             f"{folder / HEAD_FILE} does not fit the labels: {str(error).splitlines()[-1].strip()}"
@@ -548,39 +590,3 @@ def load_adapter(
         merge_lora(model.backbone)
     install_plan(model.backbone, loaded.plan, backend, check=check)
     return model
-
-
-@torch.inference_mode()
-def largest_difference(
-    one: LookRightForTokenClassification, other: LookRightForTokenClassification, *, length: int = 12, rows: int = 3
-) -> float:
-    """The largest difference between two models' logits on the same random rows, as a share of the largest logit."""
-    vocab = len(cast(Tensor, one.get_input_embeddings().weight))
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, vocab, (rows, length), generator=generator)
-    logits = []
-    for model in (one, other):
-        training = model.training
-        model.eval()
-        logits.append(model(ids.to(model.score.weight.device)).logits.float().cpu())
-        model.train(training)
-    return float((logits[0] - logits[1]).abs().max() / logits[0].abs().max().clamp_min(1e-6))
-
-
-def compare_logits(folder: str | Path, model: LookRightForTokenClassification) -> None:
-    """Load what was saved and compare its logits with those of the model in memory.
-
-    A quantised base is left out: it is not saved as it is in memory.
-
-    Raises:
-        OutputError: they differ.
-    """
-    if any("4bit" in type(module).__name__ or "8bit" in type(module).__name__ for module in model.modules()):
-        return
-    loaded = load_tagger(folder, merge=False, check=False).model.to(model.score.weight.device)
-    difference = largest_difference(model, loaded)
-    if not difference <= SAME_LOGITS:
-        raise OutputError(
-            f"{folder}: the saved tagger gives other logits than the one in memory (by {difference:.1e} of the "
-            "largest); keep the checkpoints, and report this"
-        )

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lookright.attention import current_plan
 from lookright.encoding import Window, collate, token_budget
-from lookright.models.tagger_model import LookRightForTokenClassification, hidden_size
+from lookright.models.headed import HeadedModel, hidden_size
 from lookright.models.trunk import trunk_fingerprint, trunk_height, trunk_states
 from lookright.training.cache import cache_folder, made_once
 from lookright.training.recipe import Recipe
@@ -63,7 +63,7 @@ class KeptTrunk:
         return list(torch.split_with_sizes(rows, list(lengths)))
 
 
-def why_not_kept(model: LookRightForTokenClassification, recipe: Recipe) -> str | None:
+def why_not_kept(model: HeadedModel, recipe: Recipe) -> str | None:
     """Why the states of a frozen trunk cannot be kept; None where they can."""
     if recipe.context == "document":
         return "a sentence is seen among neighbours, which differ from epoch to epoch"
@@ -75,7 +75,7 @@ def why_not_kept(model: LookRightForTokenClassification, recipe: Recipe) -> str 
 
 
 def keep_trunk(
-    model: LookRightForTokenClassification,
+    model: HeadedModel,
     examples: TrainingSentences,
     recipe: Recipe,
     budget: int,
@@ -123,7 +123,7 @@ class _Maker:
 
     def __init__(
         self,
-        model: LookRightForTokenClassification,
+        model: HeadedModel,
         height: int,
         windows: list[Window],
         budget: int,

@@ -1,0 +1,324 @@
+"""Readers of labeled texts: JSON Lines, CSV and TSV with named columns, and the `datasets` package.
+
+    {"text": "My card is gone.", "label": "lost_card"}                 one label
+    {"text": "Rain in Rome.", "labels": ["weather", "travel"]}         any number of labels
+    {"text": "It rains.", "text_pair": "It is wet.", "label": 0.8}     a pair, and a number
+
+What the gold is, is told from all of it: lists are labels, numbers of which one is not whole are a regression, and all
+else is one label. In a table, a column `labels` holds labels with "|" between them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from lookright.data.hub import is_hub_folder, label_names, load_hub, pick_split
+from lookright.data.lines import STDIN, first_character, iter_lines, name_of
+from lookright.data.read import HUB_PREFIX, hub_source
+from lookright.data.records import SPAN_KEYS, TOKEN_KEYS, Record, iter_records
+from lookright.data.sentence import Note, Place
+from lookright.data.tables import TABLE_SUFFIXES, column_names, iter_table
+from lookright.data.texts import Target, Text, TextDataset
+from lookright.errors import DataError
+
+FORMATS: Final = ("auto", "jsonl", "csv", "tsv", "hub")
+LABEL_KEYS: Final = ("labels", "label")
+SEPARATOR: Final = "|"
+"""Between the labels in one cell of a table."""
+PREDICTED: Final = ("labels", "label", "score", "scores", "value")
+"""What a prediction is written under."""
+
+_JSON_SUFFIXES: Final = (".jsonl", ".ndjson", ".json")
+
+log: Final = logging.getLogger("lookright.data")
+
+
+@dataclass(frozen=True)
+class TextColumns:
+    """Where a record has what.
+
+    Attributes:
+        text: key or column of the text.
+        pair: of the second text of a pair; it need not be there, unless it is named otherwise.
+        label: of the gold; None: `labels`, else `label`.
+    """
+
+    text: str = "text"
+    pair: str = "text_pair"
+    label: str | None = None
+
+
+class TextRead(NamedTuple):
+    """What a reader yields: a text, its gold as it stands in the file, and the rest of its record."""
+
+    text: Text
+    gold: Any
+    rest: Record
+
+
+def read_texts(
+    path: str | Path,
+    *,
+    format: str = "auto",
+    columns: TextColumns | None = None,
+    target: Target | str | None = None,
+    labeled: bool = True,
+) -> TextDataset:
+    """Read labeled texts; see the top of this module.
+
+    Args:
+        path: a file; "-" for standard input; a folder written by `datasets`' `save_to_disk`; or `hub:SOURCE[:SPLIT]`.
+        format: `jsonl`, `csv`, `tsv`, `hub`; "auto" goes by name and content.
+        columns: which keys or columns hold what.
+        target: what the gold is; told from it where none is given.
+        labeled: whether there must be gold.
+
+    Raises:
+        DataError: with file and line, for whatever cannot be read, and for texts without gold.
+    """
+    columns = columns or TextColumns()
+    found, key, listed, separated = _source(path, format, columns)
+    reads = list(_reads(found, name_of(path), columns, key if labeled else None))
+    notes: list[Note] = []
+    chosen: Target | None = None
+    if labeled:
+        cells = [(read.gold, read.text) for read in reads]
+        chosen, note = _target(cells, target, listed=listed, separated=separated)
+        notes.append(note)
+        reads = [read._replace(text=_with_gold(read.text, read.gold, chosen, separated, key)) for read in reads]
+    texts = tuple(read.text for read in reads)
+    empty = [Place(text.path, text.line, "") for text in texts if text.is_empty]
+    if empty:
+        message = f"{len(empty)} empty text{'s' * (len(empty) > 1)}: read as a text of one placeholder"
+        notes.append(Note("empty", f"{message}; the first is {empty[0]}", len(empty), tuple(empty)))
+    for note in notes:
+        log.log(logging.INFO if note.kind == "target" else logging.WARNING, "%s: %s", name_of(path), note.message)
+    return TextDataset(texts, chosen, name_of(path), tuple(notes))
+
+
+def iter_texts(
+    path: str | Path, *, format: str = "auto", columns: TextColumns | None = None
+) -> Iterator[tuple[Text, Record]]:
+    """Read texts to be classified one at a time, each with the rest of its record but its gold.
+
+    Formats are those of `read_texts`, and "text", a text on each line, which "auto" takes for whatever is nothing else.
+
+    Raises:
+        DataError: with file and line, for whatever cannot be read.
+    """
+    columns = columns or TextColumns()
+    if (_format(path, format, plain="text")) == "text":
+        name = name_of(path)
+        for number, line in iter_lines(path):
+            yield Text(line, path=name, line=number), {}
+        return
+    gold = {columns.label} if columns.label else set()
+    found, *_ = _source(path, format, columns, labeled=False)
+    for read in _reads(found, name_of(path), columns, None):
+        used = {columns.text, columns.pair, *PREDICTED, *gold}
+        yield read.text, {key: value for key, value in read.rest.items() if key not in used}
+
+
+def task_in(path: str | Path, columns: TextColumns | None = None) -> str:
+    """Which task a labeled file is for, by its name and its first records: `text`, or `tags`.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if columns is not None and columns != TextColumns():
+        return "text"
+    if str(path).startswith(HUB_PREFIX) or is_hub_folder(path):
+        source, split = hub_source(str(path))
+        names = pick_split(load_hub(source), split, str(path))[0].column_names
+        return "text" if "text" in names and not set(names) & {*TOKEN_KEYS, "spans", "entities"} else "tags"
+    if str(path) == STDIN:
+        return "tags"
+    suffix = _suffix(path)
+    if suffix in TABLE_SUFFIXES:
+        names = column_names(path, tabs=suffix != ".csv")
+        return "text" if suffix == ".csv" or ("text" in names and set(names) & set(LABEL_KEYS)) else "tags"
+    if suffix not in _JSON_SUFFIXES and first_character(path) != "{":
+        return "tags"
+    for _, record in iter_records(path):
+        told = _task_of(record)
+        if told is not None:
+            return told
+    return "tags"
+
+
+def _task_of(record: Record) -> str | None:
+    """What a record says about its task; None where it fits both, as an empty list does."""
+    if "text" not in record or any(key in record for key in (*TOKEN_KEYS, "spans", "entities")):
+        return "tags"
+    gold = next((record[key] for key in LABEL_KEYS if key in record), None)
+    if isinstance(gold, list):
+        return None if not gold else "text" if isinstance(gold[0], str) else "tags"
+    return "tags" if gold is None and not set(record) & set(SPAN_KEYS) else "text"
+
+
+# --------------------------------------------------------------------------------------------------------- records
+
+
+def _format(path: str | Path, format: str, *, plain: str = "jsonl") -> str:
+    """The format's name; `plain` is what a file is taken for whose name and content say nothing."""
+    known = dict.fromkeys((*FORMATS, *(("text",) if plain == "text" else ())))
+    if format not in known:
+        raise DataError(f"format {format!r} is none for texts: expected one of {', '.join(known)}")
+    if format != "auto":
+        return format
+    if str(path).startswith(HUB_PREFIX) or (str(path) != STDIN and is_hub_folder(path)):
+        return "hub"
+    suffix = _suffix(path)
+    if suffix in TABLE_SUFFIXES:
+        return "csv" if suffix == ".csv" else "tsv"
+    return "jsonl" if suffix in _JSON_SUFFIXES or first_character(path) == "{" else plain
+
+
+def _suffix(path: str | Path) -> str:
+    file = Path(path)
+    return Path(file.stem if file.suffix == ".gz" else file.name).suffix.lower()
+
+
+def _source(
+    path: str | Path, format: str, columns: TextColumns, *, labeled: bool = True
+) -> tuple[Iterable[tuple[int, Record]], str | None, bool, bool]:
+    """The records, the key of their gold, whether that is called `labels`, and whether a cell may hold several."""
+    kind = _format(path, format)
+    name = name_of(path)
+    if kind == "hub":
+        source, split = hub_source(str(path))
+        table, name = pick_split(load_hub(source), split, source)
+        names = list(table.column_names)
+        _check_columns(names, columns, name, None)
+        key = _label_key(names, columns, name, None) if labeled else None
+        return _hub_records(table, key, name), key, key == "labels", False
+    rows = iter_table(path, tabs=kind == "tsv") if kind in ("csv", "tsv") else iter_records(path)
+    line, first = next(iter(rows))
+    _check_columns(list(first), columns, name, line)
+    key = _label_key(list(first), columns, name, line) if labeled else None
+
+    def again() -> Iterator[tuple[int, Record]]:
+        yield line, first
+        yield from rows
+
+    return again(), key, key == "labels", kind in ("csv", "tsv")
+
+
+def _check_columns(names: Sequence[str], columns: TextColumns, name: str, line: int | None) -> None:
+    wanted = [("text", columns.text, "--text-column")]
+    if columns.pair != TextColumns().pair:
+        wanted.append(("second text", columns.pair, "--pair-column"))
+    for what, key, flag in wanted:
+        if key not in names:
+            found = ", ".join(map(repr, names[:12])) or "nothing"
+            raise DataError(f"no {key!r} here, only {found}: say where the {what} is ({flag})", path=name, line=line)
+
+
+def _label_key(names: Sequence[str], columns: TextColumns, name: str, line: int | None) -> str:
+    key = columns.label or next((key for key in LABEL_KEYS if key in names), None)
+    if key is None or key not in names:
+        found = ", ".join(map(repr, names[:12]))
+        expected = repr(key) if key else "'label' or 'labels'"
+        raise DataError(
+            f"no {expected} here, only {found}: say where the gold is (--label-column)", path=name, line=line
+        )
+    return key
+
+
+def _hub_records(table: Any, key: str | None, name: str) -> Iterator[tuple[int, Record]]:
+    names = None if key is None else label_names(table.features[key])
+
+    def named(gold: Any, row: int) -> Any:
+        if isinstance(gold, list):
+            return [named(one, row) for one in gold]
+        if type(gold) is int and names is not None:
+            if not 0 <= gold < len(names):
+                raise DataError(f"the class {gold} has no name; expected 0 to {len(names) - 1}", path=name, line=row)
+            return names[gold]
+        return gold
+
+    for row, record in enumerate(table, start=1):
+        yield row, record if key is None else {**record, key: named(record[key], row)}
+
+
+def _reads(
+    records: Iterable[tuple[int, Record]], name: str, columns: TextColumns, key: str | None
+) -> Iterator[TextRead]:
+    for line, record in records:
+        if columns.text not in record:
+            raise DataError(f"no {columns.text!r} in this record", path=name, line=line)
+        if key is not None and record.get(key) is None:
+            raise DataError(f"no {key!r} in this record, expected its gold", path=name, line=line)
+        text = Text(record[columns.text], record.get(columns.pair), path=name, line=line)
+        yield TextRead(text, None if key is None else record[key], record)
+
+
+# ------------------------------------------------------------------------------------------------------------ gold
+
+
+def _target(
+    golds: Sequence[tuple[Any, Text]], given: Target | str | None, *, listed: bool, separated: bool
+) -> tuple[Target, Note]:
+    """What the gold is, and a note that says so."""
+    if given is not None:
+        try:
+            target = Target(given)
+        except ValueError:
+            raise DataError(f"target {given!r}: expected one of {', '.join(Target)}") from None
+        return target, Note("target", f"target {target}, as asked")
+    lists = [isinstance(gold, list) for gold, _ in golds]
+    if any(lists) or (listed and separated):
+        if not separated and not all(lists):
+            text = golds[lists.index(not lists[0])][1]
+            raise DataError(
+                "some texts have a list of labels and others have not; expected a list everywhere",
+                path=text.path, line=text.line,
+            )  # fmt: skip
+        return Target.MULTI, Note("target", "target multi-label: each text has a list of labels")
+    numbers = [_number(gold, separated) for gold, _ in golds]
+    if numbers and all(number is not None for number in numbers) and any("." in str(gold) for gold, _ in golds):
+        return Target.REGRESSION, Note("target", "target regression: the gold is numbers, not all of them whole")
+    n_labels = len({str(gold) for gold, _ in golds})
+    return Target.SINGLE, Note("target", f"target single-label: {n_labels} labels")
+
+
+def _number(gold: Any, from_text: bool) -> float | None:
+    if isinstance(gold, bool) or not (isinstance(gold, int | float) or (from_text and isinstance(gold, str))):
+        return None
+    try:
+        return float(gold)
+    except ValueError:
+        return None
+
+
+def _with_gold(text: Text, gold: Any, target: Target, separated: bool, key: str | None) -> Text:
+    def odd(expected: str) -> DataError:
+        shown = json.dumps(gold, ensure_ascii=False, default=str)[:60]
+        return DataError(f"{key!r} is {shown}, expected {expected}", path=text.path, line=text.line)
+
+    if target is Target.REGRESSION:
+        value = _number(gold, from_text=True)
+        if value is None:
+            raise odd("a number")
+        return replace(text, value=value)
+    if target is Target.MULTI:
+        if isinstance(gold, str) and separated:
+            gold = [part.strip() for part in gold.split(SEPARATOR)] if gold.strip() else []
+        labels = gold if isinstance(gold, list) else [gold]
+        if not all(isinstance(label, str | int) for label in labels):
+            raise odd("a list of labels")
+        return replace(text, labels=tuple(_name(label) for label in labels))
+    if not isinstance(gold, str | int):
+        raise odd("one label" + (" (a number with a point is for a regression)" if isinstance(gold, float) else ""))
+    if isinstance(gold, str) and not gold.strip():
+        raise odd("a label; it is empty")
+    return replace(text, labels=(_name(gold),))
+
+
+def _name(label: str | int) -> str:
+    return str(label).lower() if isinstance(label, bool) else str(label)

@@ -5,33 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lookright.api.card import Training, model_card
+from lookright.api.card import model_card
+from lookright.api.fine_tuned import FineTuned, account_for_card, refuse_settled
 from lookright.api.inputs import Labeled, as_dataset, as_sentences, reading_options
 from lookright.api.report import Report, check_gold, make_report
-from lookright.attention import current_plan
 from lookright.data import Dataset, Document, Sentence, WordSplitter
 from lookright.data.words import SplitFunction
-from lookright.errors import LabelError, OutputError, RecipeError
+from lookright.errors import LabelError, RecipeError
 from lookright.inference.device import number_format, resolve_device
 from lookright.inference.labeler import tag_with_workers
 from lookright.inference.predictor import Predictor, Span, Tagging
 from lookright.metrics import Convention
 from lookright.models.base import Base, build_settings_window, load_base, resolve_folder
-from lookright.models.compare import compare_logits
-from lookright.models.int8 import has_int8_weights
-from lookright.models.lora import has_lora, merge_lora
+from lookright.models.lora import has_lora
 from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
-from lookright.models.store import build_tagger, is_tagger_folder, load_tagger, save_tagger, writing
+from lookright.models.store import build_tagger, is_tagger_folder, load_tagger
 from lookright.models.tagger_model import LookRightForTokenClassification
-from lookright.plan import MaskPlan, PlanSpec
+from lookright.plan import PlanSpec
 from lookright.tags import OUTSIDE, Scheme, label_set, transitions
-from lookright.training.checkpoints import write_whole
-from lookright.training.defaults import DEVICES
 from lookright.training.labels import scheme_of
 from lookright.training.recipe import Recipe
 
@@ -39,19 +35,7 @@ if TYPE_CHECKING:
     from lookright.training.fit import FitResult
 
 
-DECIDED_ELSEWHERE: Final = {
-    "base": "it is the first argument of Tagger.from_pretrained",
-    "plan": "give it to Tagger.from_pretrained",
-    "trust_remote_code": "give it to Tagger.from_pretrained",
-    "revision": "give it to Tagger.from_pretrained",
-    "test": "score test data with evaluate(...) afterwards, so that nothing is chosen by it",
-}
-
-UNPUBLISHED: Final = ("base", "train", "dev", "test", "out", "resume")
-"""Options of a recipe that a model card does not list: paths of one machine."""
-
-
-class Tagger:
+class Tagger(FineTuned[LookRightForTokenClassification]):
     """A sequence labeler: any decoder under a mask plan, or an encoder, with a head on top.
 
     Make one with `Tagger.from_pretrained`. A `str` or a list of `str` is always text; words come as `Sentence` or as
@@ -72,6 +56,8 @@ class Tagger:
         compile: predict with compiled layers.
     """
 
+    KIND = "tagger"
+
     def __init__(
         self,
         model: LookRightForTokenClassification | None,
@@ -82,19 +68,10 @@ class Tagger:
         word_split: WordSplitter | SplitFunction | str | None = None,
         compile: bool = False,
     ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.device = resolve_device(device)
-        self._token_budget = token_budget
-        self._compile = compile
+        super().__init__(model, tokenizer, device=device, token_budget=token_budget, compile=compile)
         self._word_split = word_split if isinstance(word_split, WordSplitter | None) else WordSplitter(word_split)
         self._saved_rule: tuple[dict[str, Any], WordSplitter] | None = None
-        self._base: Base | None = None
-        self._chosen: dict[str, Any] = {}
         self._predictor: Predictor | None = None
-        self._reports: dict[str, Report] = {}
-        self._training: Training | None = None
-        self._run_folder: Path | None = None
 
     @classmethod
     def from_pretrained(
@@ -155,7 +132,7 @@ class Tagger:
         running: dict[str, Any] = {"device": where, "token_budget": token_budget, "compile": compile}
         fixed = {"labels": labels, "plan": plan, "scheme": scheme, "subword": subword, "window": window}
         if is_tagger_folder(folder):
-            _refuse_settled(source, {**fixed, "context": context})
+            refuse_settled(source, cls.KIND, {**fixed, "context": context})
             dtype, int8 = number_format(dtype, where)
             loaded = load_tagger(
                 source, backend=backend, dtype=dtype, base=base, revision=revision, trust_remote_code=trust_remote_code,
@@ -207,18 +184,6 @@ class Tagger:
         return self._ready().settings
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The tag of each output of the head."""
-        return self.settings.labels
-
-    @property
-    def plan(self) -> MaskPlan | None:
-        """How far to the right each layer looks; None for an encoder, which sees everything."""
-        if self.model is not None:
-            return current_plan(self.model.backbone)
-        return None if self._base is None else self._base.plan
-
-    @property
     def splitter(self) -> WordSplitter:
         """How running text is cut into words.
 
@@ -240,13 +205,6 @@ class Tagger:
     def __repr__(self) -> str:
         types = "no labels yet" if self.model is None else ", ".join(self.settings.types)
         return f"Tagger({types}; plan {self.plan}; {self.device})"
-
-    def _ready(self) -> LookRightForTokenClassification:
-        if self.model is None:
-            raise LabelError(
-                "this tagger has no labels yet: train it with fit(...), or give labels=... to from_pretrained"
-            )
-        return self.model
 
     def _predicting(self) -> Predictor:
         model = self._ready()
@@ -406,8 +364,6 @@ class Tagger:
         """
         from lookright.training.fit import fit  # loads the Trainer, which prediction does not need
 
-        if self.model is not None and has_int8_weights(self.model):
-            raise RecipeError("this tagger has 8-bit weights (int8), which cannot be trained; load it without int8")
         chosen = self._recipe(recipe or Recipe(), options, out)
         if self._word_split is not None and isinstance(self._word_split.rule, str) and chosen.word_split is not None:
             self._word_split = None  # what is chosen is saved with the model
@@ -423,25 +379,16 @@ class Tagger:
             self._chosen["scheme"] = scheme_of(train_data, "train")
             self.model = build_tagger(self._base, self._new_settings(train_data.types()))
         self._predictor = None
-        self._reports = {}
+        self._reports.clear()
         result = fit(self.model, self.tokenizer, train_data, dev_data, chosen, out, progress=progress)
-        self._training = _account(result, train_data, dev_data)
-        if out is not None:
-            self._run_folder = Path(out).resolve()
-            self.save_pretrained(out)
-            compare_logits(out, self.model)
+        data = {"train": train_data} if dev_data is None else {"train": train_data, "dev": dev_data}
+        self._training = account_for_card(result.recipe, result.outcome, data)
+        self._keep(out)
         return result
 
     def _recipe(self, recipe: Recipe, options: dict[str, Any], out: str | Path | None) -> Recipe:
         """The recipe of a run, without what is not decided there."""
-        for name, instead in DECIDED_ELSEWHERE.items():
-            if name in options:
-                raise RecipeError(f"{name} is no option of fit; {instead}")
-        if recipe.device == "auto" and "device" not in options and self.device.type in DEVICES:
-            options = {**options, "device": self.device.type}
-        if out is not None:
-            options = {**options, "out": str(out)}
-        recipe = recipe.replace(**options)
+        recipe = self._settle_recipe(recipe, options, out)
         rule = None if self._word_split is None or self._word_split.learned else self._word_split.rule
         if isinstance(rule, str) and recipe.word_split is None:
             recipe = recipe.replace(word_split=rule)
@@ -462,51 +409,8 @@ class Tagger:
             name=name,
         )
 
-    def save_card(self, folder: str | Path) -> None:
-        """Write the model card anew into a folder that this tagger was saved in.
-
-        Raises:
-            OutputError: it cannot be written; the old card stays.
-        """
-        with writing(Path(folder)):
-            write_whole(Path(folder) / "README.md", self.card(Path(folder).name))
-
-    def save_pretrained(self, folder: str | Path, *, merged: bool = False) -> Path:
-        """Save the tagger as a Hugging Face folder with a model card; nothing is replaced before all is written.
-
-        Args:
-            folder: a new, an empty, or a tagger's folder.
-            merged: add an adapter to the weights, in memory too, and save the whole; otherwise it is saved apart,
-                beside the name and the fingerprint of its base.
-
-        Raises:
-            OutputError: the folder holds something else, or cannot be written.
-        """
-        model = self._ready()
-        if (Path(folder) / "run.json").exists() and Path(folder).resolve() != self._run_folder:
-            raise OutputError(
-                f"{folder} holds the record of another training run, which would no longer fit; give a new one"
-            )
-        if merged and has_lora(model.backbone):
-            merge_lora(model.backbone)
-            model.config.adapter = None
-            self._predictor = None
-        return save_tagger(folder, model, self.tokenizer, extra_files={"README.md": self.card(Path(folder).name)})
-
-
-def _account(result: FitResult, train: Dataset, dev: Dataset | None) -> Training:
-    """What the model card says about a run."""
-    outcome = result.outcome
-    if outcome.best_score is not None:
-        note = f"The checkpoint was chosen by {outcome.score_name} on dev: {100 * outcome.best_score:.2f}."
-    else:
-        note = "There was no dev set to choose a checkpoint by: it is the last one."
-    data = {"train": (train.path, train.content_hash())}
-    if dev is not None:
-        data["dev"] = (dev.path, dev.content_hash())
-    default = Recipe().to_dict()
-    shown = {k: v for k, v in result.recipe.to_dict().items() if v != default[k] and k not in UNPUBLISHED}
-    return Training(data=data, recipe=shown, notes=(note,))
+    def _forget_predictor(self) -> None:
+        self._predictor = None
 
 
 def complete_labels(labels: Iterable[str], scheme: Scheme) -> tuple[str, ...]:
@@ -535,12 +439,3 @@ def _has_words(inputs: Any) -> bool:
     if isinstance(inputs, Sentence | Document | Dataset):
         return True
     return isinstance(inputs, list | tuple) and bool(inputs) and isinstance(inputs[0], Sentence)
-
-
-def _refuse_settled(source: str | Path, asked: Mapping[str, Any]) -> None:
-    """Raise where something is asked of a saved tagger that was settled when it was made."""
-    given = [name for name, value in asked.items() if value is not None]
-    if given:
-        raise RecipeError(
-            f"{source} is a saved tagger, which has its own {', '.join(given)}; leave that out, or start from its base"
-        )

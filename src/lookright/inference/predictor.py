@@ -9,7 +9,6 @@ does not grow with their number.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,13 +19,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from lookright.attention import can_pack
 from lookright.data import Sentence
-from lookright.encoding import SubwordEncoder, Window, collate, token_budget, windows_of, windows_of_document
+from lookright.encoding import SubwordEncoder, Window, collate, windows_of, windows_of_document
 from lookright.errors import LookRightError
-from lookright.inference.device import is_out_of_memory, resolve_device
+from lookright.inference.runner import Runner, progress_bar
 from lookright.inference.viterbi import decode
-from lookright.models.compilation import check_compiler, compiled_copy, uncompilable_runs_plainly
 from lookright.models.settings import TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.tags import OUTSIDE, Scheme, to_spans, transitions
@@ -89,11 +86,6 @@ class Tagging:
     spans: tuple[Span, ...]
 
 
-def default_token_budget(device: torch.device) -> int:
-    """Sub-words of a batch: what keeps the device busy and fits into a small one's memory."""
-    return 2_048 if device.type == "cpu" else 16_384
-
-
 def spans_of(
     sentence: Sentence, tags: Sequence[str], probabilities: Sequence[float], scheme: Scheme
 ) -> tuple[Span, ...]:
@@ -111,24 +103,16 @@ def spans_of(
     return tuple(spans)
 
 
-class Predictor:
+class Predictor(Runner[LookRightForTokenClassification]):
     """Runs a tagger's model over sentences. Threads may share it while its model is in evaluation mode.
 
     Attributes:
-        budget: most sub-words of a batch; halved for good when memory runs out.
         n_long_words: words so far that were longer than a window, and tagged from their first part.
 
     Args:
-        model: moved to the device.
-        tokenizer: its tokenizer.
+        model, tokenizer: of the tagger.
         settings: the model's own, where none are given.
-        device: `auto`, `cpu`, `cuda`, `mps`, or a torch device.
-        token_budget: most sub-words of a batch; by default what suits the device.
-        layout: `packed` rows where the model can, or `padded` ones; by default packed where possible.
-        compile: run the layers as compiled code, made at the first batch: seconds to a minute, then faster.
-
-    Raises:
-        RecipeError: to be compiled on a machine that cannot.
+        options: of `Runner`: device, token_budget, layout, compile.
     """
 
     def __init__(
@@ -136,23 +120,11 @@ class Predictor:
         model: LookRightForTokenClassification,
         tokenizer: PreTrainedTokenizerBase,
         settings: TaggerSettings | None = None,
-        *,
-        device: str | torch.device = "auto",
-        token_budget: int | None = None,
-        layout: Literal["packed", "padded"] | None = None,
-        compile: bool = False,
+        **options: Any,
     ) -> None:
-        self.device = resolve_device(device)
-        check_compiler(compile, self.device)
-        self.model = model if _is_quantized(model) else model.to(self.device)
-        self._compiled = compile and not model.is_encoder
-        if self._compiled:
-            self.model = compiled_copy(self.model, "backbone")
+        super().__init__(model, tokenizer, **options)
         self.settings = model.settings if settings is None else settings
         self.encoder = SubwordEncoder(tokenizer)
-        self.budget = default_token_budget(self.device) if token_budget is None else token_budget
-        packs = not model.is_encoder and can_pack(model.backbone)
-        self.layout: Literal["packed", "padded"] = layout or ("packed" if packs else "padded")
         self.n_long_words = 0
         self._labels = np.array(self.settings.labels, dtype=object)
         self._transitions = transitions(self.settings.labels, self.settings.scheme)
@@ -177,7 +149,7 @@ class Predictor:
             One tagging for each sentence, in the same order.
         """
         taggings: list[Tagging] = []
-        with _progress_bar(len(sentences), shown=progress) as advance:
+        with progress_bar(len(sentences), "tagging", shown=progress) as advance:
             for pool in self._pools(self._documents(sentences, document_starts)):
                 taggings += self.taggings(pool, self.score(pool))
                 advance(len(taggings))
@@ -211,10 +183,13 @@ class Predictor:
         windows = [window for _, own in pool for window in own]
         self._count_long_words(windows)
         scores = [np.full((len(sentence), len(self._labels)), np.nan, np.float32) for sentence, _ in pool]
-        plainly = uncompilable_runs_plainly() if self._compiled else contextlib.nullcontext()
-        with _evaluating(self.model), plainly:
-            if windows:
-                self._score(windows, scores)
+        with self._running():
+            for batch, log_probs in self._batches(windows, self._log_probs):
+                at = 0
+                for window in batch:
+                    own = log_probs[at : at + window.n_owned]
+                    scores[window.sentence][window.owned_from : window.owned_to] = own
+                    at += window.n_owned
         return scores
 
     def taggings(self, pool: Pool, scores: Scores) -> list[Tagging]:
@@ -294,59 +269,13 @@ class Predictor:
                 found, " is" if found == 1 else "s are", self.settings.window,
             )  # fmt: skip
 
-    # ------------------------------------------------------------------------------------------------- one batch
-
-    def _score(self, windows: Sequence[Window], scores: Sequence[NDArray[np.float32]]) -> None:
-        """Fill in the log-probabilities of the words that these windows own; in smaller batches if memory runs out."""
-        groups = token_budget([len(window) for window in windows], self.budget, layout=self.layout)
-        if len(groups) > 1:
-            for group in groups:
-                self._score([windows[index] for index in group], scores)
-            return
-        try:
-            log_probs = self._log_probs(windows)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(windows) == 1:
-                instead = "train with a smaller window" if self.device.type == "cpu" else "run with device='cpu'"
-                raise LookRightError(
-                    f"out of memory with a single window of {len(windows[0])} sub-words on {self.device}: {instead}"
-                ) from error
-            log_probs = None
-        if log_probs is None:  # outside the handler, whose traceback keeps the tensors of the failed attempt alive
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.budget = sum(len(window) for window in windows) // 2
-            log.warning("out of memory on %s: going on with batches of %d sub-words", self.device, self.budget)
-            self._score(windows, scores)
-            return
-        at = 0
-        for window in windows:
-            scores[window.sentence][window.owned_from : window.owned_to] = log_probs[at : at + window.n_owned]
-            at += window.n_owned
-
     @torch.inference_mode()
     def _log_probs(self, windows: Sequence[Window]) -> NDArray[np.float32]:
         """(words that the windows own, labels), in the order of the windows."""
         batch = collate(windows, layout=self.layout, pad_id=self.encoder.pad_id)
-        inputs = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-        logits = self.model(**inputs).logits
+        logits = self.model(**self._on_device(batch)).logits
         log_probs: NDArray[np.float32] = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
         return log_probs
-
-
-@contextlib.contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module's flag is what it was."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _together(documents: Iterable[Sequence[Sentence]]) -> Iterator[list[Sequence[Sentence]]]:
@@ -361,26 +290,3 @@ def _together(documents: Iterable[Sequence[Sentence]]) -> Iterator[list[Sequence
             group, n_words = [], 0
     if group:
         yield group
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int, *, shown: bool) -> Iterator[Any]:
-    """A function that takes how many sentences are done."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("tagging", total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def _is_quantized(model: Any) -> bool:
-    """Whether the weights are quantised: such a model is where it was loaded, and cannot be moved."""
-    return getattr(model.backbone, "quantization_method", None) is not None

@@ -12,6 +12,13 @@ from typing import Any, Final
 
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 
+ONLY_TAGS: Final = (
+    "columns", "scheme", "repair", "unaligned", "detokenize", "subword", "context", "word_split", "decode",
+)  # fmt: skip
+"""Options that only tagging has."""
+ONLY_TEXT: Final = ("text_column", "pair_column", "label_column", "target", "pooling", "calibrate")
+"""Options that only text classification has."""
+
 SMALL_MODEL: Final = 100_000_000
 """Parameters below which all weights are trained by default: such a model fits anywhere with its optimizer."""
 
@@ -112,7 +119,17 @@ def automatic_values(chosen: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         "token_budget": 2_048 if facts.device == "cpu" else 16_384,
         "compile": False,
     }
-    return {**defaults, **settled}
+    left_out = ONLY_TAGS if settled.get("task") == "text" else ()
+    return {name: value for name, value in {**defaults, **settled}.items() if name not in left_out}
+
+
+def default_pooling(open_plan: bool) -> str:
+    """How the vectors of a text's sub-words become one, where nobody says.
+
+    Args:
+        open_plan: whether a layer looks right; an encoder's do.
+    """
+    return "mean" if open_plan else "last"
 
 
 def _learning_rate(method: str, n_parameters: int) -> float:

@@ -187,6 +187,15 @@ class TrainingSentences:
         example = self[At(0, 0)][0]
         return example._replace(labels=np.full(example.window.n_owned, IGNORED, dtype=np.int64))
 
+    @property
+    def pad_id(self) -> int:
+        """Id that fills up rows."""
+        return self.encoder.pad_id
+
+    def collator(self, budget: int, layout: Literal["packed", "padded"]) -> Collator:
+        """What puts the sentences of an update together."""
+        return Collator(self, budget, layout)
+
     def is_detokenized(self, at: At) -> bool:
         """Whether a sentence is seen with the joins of running text in an epoch."""
         return self.sentences[at.number].text is None and share_drawn(self.seed, at) < self.share_detokenized
@@ -247,21 +256,22 @@ class Collator:
         batch = collate(
             [example.window for example in examples],
             layout=self.layout,
-            pad_id=self.sentences.encoder.pad_id,
+            pad_id=self.sentences.pad_id,
             labels=[example.labels for example in examples],
         )
         if self.sentences.trunk is not None:
             batch["trunk_height"] = self.sentences.trunk.height
-            batch["trunk_states"] = self._states(examples, *batch["input_ids"].shape)
+            kept = [example.trunk for example in examples if example.trunk is not None]
+            batch["trunk_states"] = kept_states(kept, *batch["input_ids"].shape, layout=self.layout)
         return batch
 
-    def _states(self, examples: Sequence[Example], rows: int, length: int) -> Tensor:
-        """(rows, length, hidden): the kept states in the places of their sub-words, zeros elsewhere."""
-        kept = [example.trunk for example in examples if example.trunk is not None]
-        states = kept[0].new_zeros(rows, length, kept[0].shape[-1])
-        if self.layout == "packed":
-            states[0, : sum(map(len, kept))] = torch.cat(kept)
-        else:
-            for row, own in zip(states, kept, strict=True):
-                row[: len(own)] = own
-        return states
+
+def kept_states(kept: Sequence[Tensor], rows: int, length: int, *, layout: Literal["packed", "padded"]) -> Tensor:
+    """(rows, length, hidden): the kept states of windows in the places of their sub-words, zeros elsewhere."""
+    states = kept[0].new_zeros(rows, length, kept[0].shape[-1])
+    if layout == "packed":
+        states[0, : sum(map(len, kept))] = torch.cat(list(kept))
+    else:
+        for row, own in zip(states, kept, strict=True):
+            row[: len(own)] = own
+    return states

@@ -18,47 +18,57 @@ from lookright.encoding import SubwordEncoder
 from lookright.errors import RecipeError
 from lookright.inference.device import resolve_device
 from lookright.models.compilation import check_compiler
-from lookright.models.settings import TaggerSettings
+from lookright.models.headed import HeadedModel
+from lookright.models.settings import HeadSettings, TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import TrainingSentences
 from lookright.training.labels import UnseenTypes, check_labels, settings_for
 from lookright.training.recipe import Recipe
-from lookright.training.run import Outcome, TaggerRun
+from lookright.training.run import HeadExamples, Outcome, Scorer, TaggerRun
 from lookright.training.run_folder import RunFolder
 from lookright.training.surroundings import check_tracker, machine_account, process_kept
 from lookright.training.weights import as_model, facts_of, merge_adapters, prepare_weights, set_labels
 
 
 @dataclass(frozen=True)
-class FitResult:
-    """The account of a run.
+class Trained:
+    """The account of a run, whatever it trained.
 
     Attributes:
         recipe: resolved: a figure for every automatic value.
-        settings: of the trained tagger.
         outcome: the history, the checkpoint that was chosen, and by what.
         new_labels: labels that the base did not have.
-        unseen_types: types of dev that train has not.
-        n_sentences: training sentences with words.
-        n_words: words whose loss is counted in each epoch.
-        n_parameters: weights of the tagger.
+        unseen_types: types (of texts: labels) of dev that train has not.
+        n_parameters: weights of the model.
         n_trained: those of them that were trained.
         seconds: wall-clock time of this call.
         account: what is written as run.json: seeds, versions, data hashes, and the outcome.
     """
 
     recipe: Recipe
-    settings: TaggerSettings
     outcome: Outcome
     new_labels: tuple[str, ...]
     unseen_types: UnseenTypes | None
-    n_sentences: int
-    n_words: int
     n_parameters: int
     n_trained: int
     seconds: float
     account: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FitResult(Trained):
+    """The account of a tagger's run.
+
+    Attributes:
+        settings: of the trained tagger.
+        n_sentences: training sentences with words.
+        n_words: words whose loss is counted in each epoch.
+    """
+
+    settings: TaggerSettings
+    n_sentences: int
+    n_words: int
 
 
 def fit(
@@ -95,49 +105,102 @@ def fit(
         KeyboardInterrupt: with a text that says what is kept.
     """
     began = time.monotonic()
-    recipe = recipe or Recipe()
-    out = out if out is not None else recipe.out
-    _check_possible(recipe, out, has_dev=dev is not None or recipe.dev is not None)
-    if recipe.resume and out is not None:
-        recipe = RunFolder(Path(out)).as_before(recipe)
-    device = resolve_device(recipe.device)
-    check_compiler(recipe.compile, device)
+    recipe, device = begin(recipe, out, has_dev=dev is not None)
     if dev is None and isinstance(recipe.dev, float):
         train, dev = hold_out(train, recipe.dev)
     recipe = as_model(recipe, model).resolved(facts_of(model, len(train), device))
     settings = settings_for(recipe, train, model.settings, dev=dev)
     unseen = None if dev is None else check_labels(dev, settings, "dev", strict=recipe.strict_labels)
+    prepared = prepare(model, recipe, settings)
+    examples = TrainingSentences(
+        train, settings, SubwordEncoder(tokenizer), share_detokenized=recipe.detokenize or 0.0, seed=recipe.seed
+    )
+    account = {
+        **account_of(model, recipe, device),
+        "train": _data_account(train),
+        "dev": None if dev is None else _data_account(dev),
+    }
+    scorer = None if dev is None else DevScorer(model, tokenizer, dev, device, recipe.token_budget or 1)
+    recipe, outcome = carry_out(model, recipe, examples, scorer, device, account, out, progress=progress)
+    if prepared.merge:
+        merge_adapters(model)
+    model.eval()
+    return FitResult(
+        recipe=recipe,
+        settings=settings,
+        outcome=outcome,
+        new_labels=prepared.new_labels,
+        unseen_types=unseen,
+        n_sentences=len(examples),
+        n_words=sum(len(ids) for ids in examples.label_ids),
+        n_parameters=prepared.n_parameters,
+        n_trained=prepared.n_trained,
+        seconds=time.monotonic() - began,
+        account=account,
+    )
+
+
+def begin(recipe: Recipe | None, out: str | Path | None, *, has_dev: bool) -> tuple[Recipe, torch.device]:
+    """The recipe to follow, as an earlier run had it where it is a resumption, and the device.
+
+    Raises:
+        RecipeError, OutputError: what cannot work is refused before any work is done.
+    """
+    recipe = recipe or Recipe()
+    out = out if out is not None else recipe.out
+    _check_possible(recipe, out, has_dev=has_dev or recipe.dev is not None)
+    if recipe.resume and out is not None:
+        recipe = RunFolder(Path(out)).as_before(recipe)
+    device = resolve_device(recipe.device)
+    check_compiler(recipe.compile, device)
+    return recipe, device
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be trained.
+
+    Attributes:
+        new_labels: labels that it did not have.
+        merge: whether its new adapters must be merged after training.
+        n_parameters: its weights.
+        n_trained: those of them that are trained.
+    """
+
+    new_labels: tuple[str, ...]
+    merge: bool
+    n_parameters: int
+    n_trained: int
+
+
+def prepare(model: HeadedModel, recipe: Recipe, settings: HeadSettings) -> Prepared:
+    """Give a model the labels and settings of a run, and make trainable what the recipe trains."""
     set_seed(recipe.seed)
     new_labels = set_labels(model, settings)
     merge = prepare_weights(model, recipe)
     n_parameters = sum(p.numel() for p in model.parameters())
-    n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    examples = TrainingSentences(
-        train, settings, SubwordEncoder(tokenizer), share_detokenized=recipe.detokenize or 0.0, seed=recipe.seed
-    )
-    account = account_of(model, recipe, train, dev, device)
+    return Prepared(new_labels, merge, n_parameters, sum(p.numel() for p in model.parameters() if p.requires_grad))
+
+
+def carry_out(
+    model: HeadedModel,
+    recipe: Recipe,
+    examples: HeadExamples,
+    scorer: Scorer | None,
+    device: torch.device,
+    account: dict[str, Any],
+    out: str | Path | None,
+    *,
+    progress: bool,
+) -> tuple[Recipe, Outcome]:
+    """Train a prepared model; the recipe, with the token budget that memory was enough for, and what came of it."""
+    out = out if out is not None else recipe.out
     with contextlib.ExitStack() as stack:
         stack.enter_context(process_kept())
         place = Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="lookright-")))
-        scorer = None if dev is None else DevScorer(model, tokenizer, dev, device, recipe.token_budget or 1)
         run = TaggerRun(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
         outcome = run.go(device, account, progress=progress)
-    if merge:
-        merge_adapters(model)
-    model.eval()
-    return FitResult(
-        recipe=recipe.replace(token_budget=run.recipe.token_budget),
-        settings=settings,
-        outcome=outcome,
-        new_labels=new_labels,
-        unseen_types=unseen,
-        n_sentences=len(examples),
-        n_words=sum(len(ids) for ids in examples.label_ids),
-        n_parameters=n_parameters,
-        n_trained=n_trained,
-        seconds=time.monotonic() - began,
-        account=account,
-    )
+    return recipe.replace(token_budget=run.recipe.token_budget), outcome
 
 
 def _check_possible(recipe: Recipe, out: str | Path | None, *, has_dev: bool) -> None:
@@ -153,15 +216,13 @@ def _check_possible(recipe: Recipe, out: str | Path | None, *, has_dev: bool) ->
         )
 
 
-def account_of(
-    model: LookRightForTokenClassification, recipe: Recipe, train: Dataset, dev: Dataset | None, device: torch.device
-) -> dict[str, Any]:
-    """What is written beside a result so that it can be made again: seed, versions, data, labels, plan, base."""
+def account_of(model: HeadedModel, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """What is written beside a result so that it can be made again, but for the data: seed, versions, labels, plan,
+    base.
+    """
     plan = None if model.is_encoder else current_plan(model.backbone)
     return {
         **machine_account(recipe.seed, device),
-        "train": _data_account(train),
-        "dev": None if dev is None else _data_account(dev),
         "base": dict(model.config.base),
         "plan": None if plan is None else plan.to_list(),
         "labels": list(model.settings.labels),

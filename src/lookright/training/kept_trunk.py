@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -30,14 +30,22 @@ from lookright.training.cache import cache_folder, made_once
 from lookright.training.recipe import Recipe
 from lookright.training.surroundings import weights_are_sharded
 
-if TYPE_CHECKING:
-    from lookright.training.examples import TrainingSentences
-
 MOST_BYTES: Final = 8 * 2**30
 """Largest file of states; for more, the trunk is computed in every epoch."""
 STATES_FILE: Final = "states.npy"
 
 log = logging.getLogger("lookright")
+
+
+class Forms(Protocol):
+    """Training data, of which the trunk may be kept."""
+
+    @property
+    def pad_id(self) -> int:
+        """Id that fills up rows."""
+
+    def forms(self) -> Iterable[tuple[int, bool, list[Window]]]:
+        """Number, whether detokenised, and windows of each item in each form in which it may be seen."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def why_not_kept(model: HeadedModel, recipe: Recipe) -> str | None:
 
 def keep_trunk(
     model: HeadedModel,
-    examples: TrainingSentences,
+    examples: Forms,
     recipe: Recipe,
     budget: int,
     *,
@@ -109,7 +117,7 @@ def keep_trunk(
         starts[number, detokenized] = total
         windows += own
         total += sum(len(window) for window in own)
-    maker = _Maker(model, height, windows, budget, examples.encoder.pad_id, packs, autocast)
+    maker = _Maker(model, height, windows, budget, examples.pad_id, packs, autocast)
     size = total * hidden_size(model.backbone) * maker.dtype.itemsize
     if size > MOST_BYTES:
         log.info("%d frozen layers are computed anew in every epoch: %.0f GB to keep", height, size / 1e9)

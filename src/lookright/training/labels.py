@@ -24,15 +24,17 @@ class UnseenTypes:
     Attributes:
         name: what the data set is called: dev, test, or its path.
         counts: spans (PLAIN: words) by type.
+        what: the word for them.
     """
 
     name: str
     counts: dict[str, int]
+    what: str = "types"
 
     def __str__(self) -> str:
         listed = ", ".join(f"{kind} ({count})" for kind, count in sorted(self.counts.items()))
         total = sum(self.counts.values())
-        return f"{self.name} has types that train has not, scored as missed gold: {listed}; {total} in all"
+        return f"{self.name} has {self.what} that train has not, scored as missed gold: {listed}; {total} in all"
 
 
 def scheme_of(dataset: Dataset, name: str) -> Scheme:

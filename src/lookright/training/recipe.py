@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from lookright.errors import RecipeError, SchemeError
-from lookright.training.defaults import PRESETS, Facts, automatic_values
+from lookright.training.defaults import ONLY_TAGS, ONLY_TEXT, PRESETS, Facts, automatic_values
 from lookright.training.options import Option, option
 from lookright.training.recipe_form import RecipeForm
 from lookright.training.shared_options import adapters_given, check_machine, shared
@@ -25,6 +25,7 @@ GROUPS: Final = {
     "method": "Which weights are trained",
     "optimisation": "How they are trained",
     "encoding": "How words become sub-words, and tags come back",
+    "texts": "How whole texts are classified (--task text)",
     "selection": "How the checkpoint is chosen",
     "machine": "Where it runs",
 }
@@ -60,6 +61,13 @@ class Recipe(RecipeForm):
         "plan",
         auto="the plan that the base was saved with, else the upper half of the layers unmasked",
         metavar="PLAN",
+    )
+    task: str | None = option(
+        "what is learned: tags of words, or labels or a number for whole texts",
+        "base",
+        "choice",
+        auto="read from train",
+        choices=("tags", "text"),
     )
     revision: str | None = shared("revision")
     trust_remote_code: bool = shared("trust_remote_code")
@@ -197,6 +205,29 @@ class Recipe(RecipeForm):
         auto="viterbi",
         choices=("viterbi", "argmax"),
     )
+    # texts
+    text_column: str | None = option("key or column that holds the text", "texts", "text", auto="text", metavar="NAME")
+    pair_column: str | None = option(
+        "key or column that holds the second text of a pair", "texts", "text", auto="text_pair", metavar="NAME"
+    )
+    label_column: str | None = option(
+        "key or column that holds the gold", "texts", "text", auto="labels, else label", metavar="NAME"
+    )
+    target: str | None = option(
+        "what the gold is: one label, any number of labels, or a number",
+        "texts",
+        "choice",
+        auto="read from train",
+        choices=("single-label", "multi-label", "regression"),
+    )
+    pooling: str | None = option(
+        "how the vectors of a text's sub-words become one",
+        "texts",
+        "choice",
+        auto="mean, and last under a causal plan",
+        choices=("last", "mean", "max", "attention"),
+    )
+    calibrate: bool = option("fit a temperature for the probabilities on dev, after training", "texts", "flag", False)
     # selection
     evals_per_epoch: int = option(
         "evaluations on dev, and checkpoints, per epoch", "selection", "int", 1, low=1, metavar="N"
@@ -227,6 +258,17 @@ class Recipe(RecipeForm):
             raise RecipeError(f"train_layers is {self.train_layers!r}; expected 'all', 'unmasked', or 'top:N'")
         adapters_given(self)
         check_machine(self)
+        self._check_task()
+
+    def _check_task(self) -> None:
+        """Refuse options of the other task."""
+        if self.task is None:
+            return
+        foreign, what = (ONLY_TAGS, "--task tags") if self.task == "text" else (ONLY_TEXT, "--task text")
+        default = self.options()
+        given = [name for name in foreign if getattr(self, name) != default[name].default]
+        if given:
+            raise RecipeError(f"{given[0]} is given, which is for {what}, but the task is {self.task!r}; drop one")
 
     def resolved(self, facts: Facts) -> Recipe:
         """This recipe with a figure in place of every automatic value that `facts` decide.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from transformers import PreTrainedModel, TrainingArguments
@@ -15,16 +16,16 @@ from transformers import PreTrainedModel, TrainingArguments
 from lookright.attention import can_pack, is_encoder
 from lookright.errors import LookRightError, OutputError
 from lookright.models.compilation import compiled_layers
-from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.models.headed import HeadedModel
 from lookright.training.casting import cast_once
 from lookright.training.checkpoints import MODEL_FILE, STATE_FILE
-from lookright.training.evaluation import DevScorer
-from lookright.training.examples import Collator, TrainingSentences
-from lookright.training.kept_trunk import keep_trunk
+from lookright.training.kept_trunk import Forms, KeptTrunk, keep_trunk
 from lookright.training.progress import Reporter, RunLog, is_entry
 from lookright.training.recipe import Recipe
 from lookright.training.run_folder import RunFolder, write_error
 from lookright.training.trainer import (
+    Collate,
+    Examples,
     LoopRecipe,
     RunCallback,
     RunPlan,
@@ -229,13 +230,35 @@ class Run(ABC):
         )
 
 
+class HeadExamples(Examples, Forms, Protocol):
+    """Training data of a model with a head."""
+
+    trunk: KeptTrunk | None
+
+    def collator(self, budget: int, layout: Literal["packed", "padded"]) -> Collate:
+        """What puts the examples of an update together."""
+
+
+class Scorer(Protocol):
+    """Scores a model on dev.
+
+    Attributes:
+        name: of the score that chooses.
+    """
+
+    name: str
+
+    def figures(self, *, rank: int = 0, world: int = 1) -> Mapping[str, float | None]:
+        """What the log keeps: `score`, the figure that chooses, and its parts."""
+
+
 class TaggerRun(Run):
-    """A run that trains a tagger.
+    """A run that trains a model with a head: a tagger, or a text classifier.
 
     Args:
         model: prepared: what is not trained is frozen.
         recipe: resolved.
-        examples: the training sentences.
+        examples: the training data.
         scorer: scores the model on dev; None without dev.
         folder: of the run.
         kept: whether the folder is the user's, see `Run`.
@@ -243,30 +266,30 @@ class TaggerRun(Run):
 
     def __init__(
         self,
-        model: LookRightForTokenClassification,
+        model: HeadedModel,
         recipe: Recipe,
-        examples: TrainingSentences,
-        scorer: DevScorer | None,
+        examples: HeadExamples,
+        scorer: Scorer | None,
         folder: RunFolder,
         *,
         kept: bool,
     ) -> None:
         super().__init__(model, recipe, RunPlan.of(recipe, len(examples)), folder, kept=kept)
-        self.tagger, self.examples, self.scorer = model, examples, scorer
+        self.headed, self.examples, self.scorer = model, examples, scorer
         self.score_name = None if scorer is None else scorer.name
 
     @property
     def backbone(self) -> PreTrainedModel:
-        """The layers under the tagger's head."""
-        return self.tagger.backbone
+        """The layers under the head."""
+        return self.headed.backbone
 
     def reporter(self) -> Reporter:
         """A table with the scores on dev."""
         return Reporter(self.plan.n_updates, self.score_name)
 
     def trainer(self, args: TrainingArguments) -> UpdateTrainer:
-        """The loop over sentences."""
-        packs = not self.tagger.is_encoder and can_pack(self.backbone)
+        """The loop over examples."""
+        packs = not self.headed.is_encoder and can_pack(self.backbone)
         budget = self.recipe.token_budget or 1
         scorer = self.scorer
         trainer = TaggerTrainer(
@@ -275,13 +298,13 @@ class TaggerRun(Run):
             recipe=self.recipe,
             plan=self.plan,
             examples=self.examples,
-            collator=Collator(self.examples, budget, "packed" if packs else "padded"),
+            collator=self.examples.collator(budget, "packed" if packs else "padded"),
             evaluate_dev=None
             if scorer is None
             else lambda: scorer.figures(rank=args.process_index, world=args.world_size),
         )
         assert isinstance(self.recipe, Recipe)
         self.examples.trunk = keep_trunk(
-            self.tagger, self.examples, self.recipe, budget, packs=packs, autocast=trainer.autocast
+            self.headed, self.examples, self.recipe, budget, packs=packs, autocast=trainer.autocast
         )
         return trainer

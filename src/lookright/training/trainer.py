@@ -27,6 +27,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from lookright.errors import LookRightError, OutputError, RecipeError
 from lookright.inference.device import is_out_of_memory
+from lookright.models.headed import BACKBONE
 from lookright.models.store import refuse_damaged
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
@@ -361,16 +362,16 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
 
 
 class TaggerTrainer(UpdateTrainer):
-    """The loop for taggers, whose head has a learning rate of its own."""
+    """The loop for models with a head that has a learning rate of its own."""
 
     def muon_names(self) -> set[str]:
         """As for all models; the head is AdamW's."""
-        return {name for name in super().muon_names() if name.startswith("backbone.")}
+        return {name for name in super().muon_names() if name.startswith(BACKBONE)}
 
     def group_of(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:
         """As for all models, but for the learning rate of the head."""
         learning_rate, decay = super().group_of(name, parameter)
-        if name.startswith("score."):
+        if not name.startswith(BACKBONE):
             assert isinstance(self.recipe, Recipe)
             learning_rate = self.recipe.head_learning_rate or learning_rate
         return learning_rate, decay

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from lookright.attention import current_plan, decoder_layers
@@ -16,9 +15,13 @@ from lookright.data.words import RULES
 from lookright.errors import RecipeError
 from lookright.inference.device import fast_bfloat16
 from lookright.models.base import build_settings_window
+from lookright.models.headed import BACKBONE, HeadedModel, draw_weights
 from lookright.models.lora import LoraSettings, add_lora, has_lora, lora_targets, merge_lora
-from lookright.models.settings import LONGEST_WINDOW, TaggerSettings
+from lookright.models.settings import LONGEST_WINDOW, HeadSettings, TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification, extend_labels
+from lookright.models.tasks import TAGS, TEXT
+from lookright.models.text_model import LookRightForSequenceClassification, extend_text_labels
+from lookright.models.text_settings import TextSettings
 from lookright.plan import MaskPlan
 from lookright.training.defaults import PRESETS, Facts
 from lookright.training.pretraining.recipe import PretrainRecipe
@@ -26,10 +29,11 @@ from lookright.training.recipe import Recipe
 
 log = logging.getLogger("lookright")
 
-_OF_SETTINGS = ("subword", "window", "context", "decode", "dropout")
+_OF_TAGGER = ("subword", "window", "context", "decode", "dropout")
+_OF_CLASSIFIER = ("pooling", "window", "dropout")
 
 
-def facts_of(model: LookRightForTokenClassification, n_sentences: int, device: torch.device) -> Facts:
+def facts_of(model: HeadedModel, n_sentences: int, device: torch.device) -> Facts:
     """What the automatic values of a recipe depend on, for a model and a number of training sentences."""
     return Facts(
         n_parameters=sum(p.numel() for p in model.backbone.parameters()),
@@ -40,35 +44,44 @@ def facts_of(model: LookRightForTokenClassification, n_sentences: int, device: t
     )
 
 
-def as_model(recipe: Recipe, model: LookRightForTokenClassification) -> Recipe:
+def as_model(recipe: Recipe, model: HeadedModel) -> Recipe:
     """The recipe with what the model settles: its plan, and the settings that neither the user nor a preset chose.
 
     Raises:
         RecipeError: a window that the base does not take, or a plan other than the model's.
     """
     preset = PRESETS.get(recipe.preset or "", {})
+    tags = isinstance(model.settings, TaggerSettings)
     changes = {
         name: getattr(model.settings, name)
-        for name in _OF_SETTINGS
+        for name in (_OF_TAGGER if tags else _OF_CLASSIFIER)
         if getattr(recipe, name) is None and name not in preset
     }
     takes = build_settings_window(model.backbone.config, recipe.window or changes["window"])
     if recipe.window is not None and takes < recipe.window:
         raise RecipeError(f"window is {recipe.window}, but this base takes {takes} sub-words at most")
-    rule = model.settings.word_rule.get("rule")
-    new = rule == "default" and _untrained(model)  # then nobody chose the rule
     plan = None if model.is_encoder else current_plan(model.backbone)
     if recipe.plan is not None and (plan is None or MaskPlan.parse(recipe.plan, plan.n_layers) != plan):
         raise RecipeError(f"plan is {recipe.plan!r}, but the model was loaded with {plan or 'no plan'}; load it anew")
     return recipe.replace(
         **{**changes, "window": takes},
         base=recipe.base or (model.config.base.get("name") if _untrained(model) else None),
-        word_split=recipe.word_split or (rule if rule in RULES and not new else None),
+        word_split=recipe.word_split or _word_rule(model),
+        task=TAGS if tags else TEXT,
         plan=None if plan is None else str(plan),
     )
 
 
-def set_labels(model: LookRightForTokenClassification, settings: TaggerSettings) -> tuple[str, ...]:
+def _word_rule(model: HeadedModel) -> str | None:
+    """The name of the word rule that somebody chose for a tagger."""
+    if not isinstance(model.settings, TaggerSettings):
+        return None
+    rule = model.settings.word_rule.get("rule")
+    new = rule == "default" and _untrained(model)  # then nobody chose the rule
+    return rule if rule in RULES and not new else None
+
+
+def set_labels(model: HeadedModel, settings: HeadSettings) -> tuple[str, ...]:
     """Give the model the labels and settings of a run; call it with the run's seed set.
 
     Returns:
@@ -77,19 +90,27 @@ def set_labels(model: LookRightForTokenClassification, settings: TaggerSettings)
     # A head that was never trained has a bias of zeros. Its weights were drawn when the model was made, with whatever
     # seed there was then; they are drawn again, so that the run depends on its own seed alone.
     untrained = _untrained(model)
-    new = extend_labels(model, settings) if settings != model.settings else ()
+    new = _extended(model, settings) if settings != model.settings else ()
     if untrained:
-        std = getattr(model.backbone.config.get_text_config(), "initializer_range", 0.02)
-        nn.init.normal_(model.score.weight, std=std)
+        draw_weights(model.score, model.backbone)
     return new
 
 
-def _untrained(model: LookRightForTokenClassification) -> bool:
+def _extended(model: HeadedModel, settings: HeadSettings) -> tuple[str, ...]:
+    if isinstance(model, LookRightForSequenceClassification):
+        assert isinstance(settings, TextSettings)
+        return extend_text_labels(model, settings)
+    assert isinstance(model, LookRightForTokenClassification)
+    assert isinstance(settings, TaggerSettings)
+    return extend_labels(model, settings)
+
+
+def _untrained(model: HeadedModel) -> bool:
     """Whether the head is as it was made."""
     return not bool(model.score.bias.any())
 
 
-def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> bool:
+def prepare_weights(model: HeadedModel, recipe: Recipe) -> bool:
     """Make trainable what the method trains, and freeze the rest.
 
     Adapters that are there already are trained further; for full fine-tuning they are merged first.
@@ -128,15 +149,14 @@ def prepare_weights(model: LookRightForTokenClassification, recipe: Recipe) -> b
         merge = not _untrained(model)
         model.config.adapter = new_adapters(backbone, recipe, layers_to_train(model, recipe)).to_dict()
     backbone.requires_grad_(False)
-    for name, parameter in backbone.named_parameters():
-        if ".lora_" in name:
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name or not name.startswith(BACKBONE):
             parameter.requires_grad_(True)
-    model.score.requires_grad_(True)
     _freeze_layers(model, recipe)
     return merge
 
 
-def layers_to_train(model: LookRightForTokenClassification, recipe: Recipe) -> frozenset[int] | None:
+def layers_to_train(model: HeadedModel, recipe: Recipe) -> frozenset[int] | None:
     """The numbers of the layers that a recipe trains; None for all, and what is around them.
 
     Raises:
@@ -158,7 +178,7 @@ def layers_to_train(model: LookRightForTokenClassification, recipe: Recipe) -> f
     return frozenset(range(n_layers - count, n_layers))
 
 
-def _freeze_layers(model: LookRightForTokenClassification, recipe: Recipe) -> None:
+def _freeze_layers(model: HeadedModel, recipe: Recipe) -> None:
     """Freeze all of the backbone but the layers that the recipe trains; nothing where it trains all."""
     wanted = layers_to_train(model, recipe)
     if wanted is None:
@@ -187,9 +207,9 @@ def new_adapters(
     return settings
 
 
-def merge_adapters(model: LookRightForTokenClassification) -> None:
+def merge_adapters(model: HeadedModel) -> None:
     """Add the adapters to the weights that they adapt, in place."""
-    log.info("the base was a whole tagger, so that its new adapters are merged into it")
+    log.info("the base was a whole %s, so that its new adapters are merged into it", model.settings.KIND)
     merge_lora(model.backbone)
     model.config.adapter = None
 

@@ -1,0 +1,399 @@
+"""Scores of classified texts: labels, numbers, and how far probabilities can be trusted. NumPy.
+
+Definitions are scikit-learn's (a share without cases counts as 0 in a mean), which the tests compare with; it is not
+needed to run this.
+
+Gold labels that a classifier does not have stand in the label list as well, after its own: so they are missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookright.errors import DataError
+from lookright.metrics import TypeScore
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+ACCURACY: Final = "accuracy"
+MICRO_F1: Final = "micro F1"
+R2: Final = "R²"
+BINS: Final = 15
+"""Bins of equal width for the expected calibration error (Guo et al. 2017, arXiv 1706.04599, section 2)."""
+_BLOCK: Final = 4_000_000
+"""Numbers held at once while resampling."""
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """The scores of labels against gold labels.
+
+    Attributes:
+        headline_name: `accuracy` (one label per text) or `micro F1` (any number).
+        accuracy: the share of texts whose labels are all right, and no other.
+        precision, recall, micro_f1: over all labels given; None where undefined.
+        macro_precision, macro_recall, macro_f1: means over the labels that gold or predictions have.
+        per_label: by label, those that gold or predictions have.
+        counts: (n_texts, 3) gold, given and right labels of each text.
+        gold, given: (n_texts, labels) which labels each text has, and got.
+        labels: of the columns.
+    """
+
+    headline_name: str
+    accuracy: float
+    precision: float | None
+    recall: float | None
+    micro_f1: float | None
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    per_label: Mapping[str, TypeScore]
+    counts: IntArray = field(repr=False)
+    gold: BoolArray = field(repr=False)
+    given: BoolArray = field(repr=False)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def n_texts(self) -> int:
+        """Number of texts."""
+        return len(self.counts)
+
+    @property
+    def headline(self) -> tuple[str, float | None]:
+        """Name and value of the one figure to print."""
+        return self.headline_name, self.accuracy if self.headline_name == ACCURACY else self.micro_f1
+
+    def confusion(self) -> IntArray:
+        """(labels, labels): texts by gold label (rows) and label given (columns); for one label per text."""
+        size = len(self.labels)
+        cells = self.gold.argmax(1) * size + self.given.argmax(1)
+        return np.bincount(cells, minlength=size * size).reshape(size, size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        names = ("accuracy", "precision", "recall", "micro_f1", "macro_precision", "macro_recall", "macro_f1")
+        return {
+            "headline": self.headline_name,
+            "n_texts": self.n_texts,
+            **{name: getattr(self, name) for name in names},
+            "per_label": {
+                label: {n: getattr(score, n) for n in ("precision", "recall", "f1", "gold", "predicted", "correct")}
+                for label, score in self.per_label.items()
+            },
+        }
+
+
+def label_scores(gold: BoolArray, given: BoolArray, labels: Sequence[str], *, single: bool) -> LabelScores:
+    """Score labels.
+
+    Args:
+        gold: (n_texts, labels) the labels that each text has.
+        given: (n_texts, labels) the labels that each text got.
+        labels: names of the columns.
+        single: one label per text, so that the figure to print is the accuracy.
+
+    Raises:
+        DataError: there is no text.
+    """
+    if not len(gold):
+        raise DataError("there is no text to score")
+    right = gold & given
+    totals = np.stack([part.sum(0) for part in (gold, given, right)], 1)
+    per_label = {
+        label: TypeScore.of(*map(int, row)) for label, row in zip(labels, totals, strict=True) if row[0] or row[1]
+    }
+    micro = TypeScore.of(*map(int, totals.sum(0)))
+    means = [
+        float(np.mean([getattr(score, name) or 0.0 for score in per_label.values()])) if per_label else 0.0
+        for name in ("precision", "recall", "f1")
+    ]
+    return LabelScores(
+        headline_name=ACCURACY if single else MICRO_F1,
+        accuracy=float((gold == given).all(1).mean()),
+        precision=micro.precision,
+        recall=micro.recall,
+        micro_f1=micro.f1,
+        macro_precision=means[0],
+        macro_recall=means[1],
+        macro_f1=means[2],
+        per_label=per_label,
+        counts=np.stack([part.sum(1) for part in (gold, given, right)], 1).astype(np.int64),
+        gold=gold,
+        given=given,
+        labels=tuple(labels),
+    )
+
+
+@dataclass(frozen=True)
+class NumberScores:
+    """The scores of numbers against gold numbers.
+
+    Attributes:
+        r2: the share of the gold's variance that is explained; None where all gold is the same.
+        mean_squared_error, mean_absolute_error: in the units of the numbers.
+        pearson, spearman: correlations; None where one side is constant.
+        gold, given: (n_texts,).
+    """
+
+    r2: float | None
+    mean_squared_error: float
+    mean_absolute_error: float
+    pearson: float | None
+    spearman: float | None
+    gold: FloatArray = field(repr=False)
+    given: FloatArray = field(repr=False)
+
+    @property
+    def n_texts(self) -> int:
+        """Number of texts."""
+        return len(self.gold)
+
+    @property
+    def headline(self) -> tuple[str, float | None]:
+        """Name and value of the one figure to print."""
+        return R2, self.r2
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        names = ("r2", "mean_squared_error", "mean_absolute_error", "pearson", "spearman")
+        return {"headline": R2, "n_texts": self.n_texts, **{name: getattr(self, name) for name in names}}
+
+
+def number_scores(gold: Sequence[float], given: Sequence[float]) -> NumberScores:
+    """Score numbers.
+
+    Raises:
+        DataError: there is no text.
+    """
+    one, other = np.asarray(gold, np.float64), np.asarray(given, np.float64)
+    if not len(one):
+        raise DataError("there is no text to score")
+    errors = one - other
+    variance = float(one.var())
+    return NumberScores(
+        r2=1 - float(np.square(errors).mean()) / variance if variance else None,
+        mean_squared_error=float(np.square(errors).mean()),
+        mean_absolute_error=float(np.abs(errors).mean()),
+        pearson=_correlation(one, other),
+        spearman=_correlation(_ranks(one), _ranks(other)),
+        gold=one,
+        given=other,
+    )
+
+
+def _correlation(one: FloatArray, other: FloatArray) -> float | None:
+    if one.std() == 0 or other.std() == 0:
+        return None
+    return float(np.mean((one - one.mean()) / one.std() * ((other - other.mean()) / other.std())))
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[inverse]
+
+
+# -------------------------------------------------------------------------------------------------------- intervals
+
+Scores = LabelScores | NumberScores
+
+
+def intervals(
+    scores: Scores, *, level: float = 0.95, samples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals over texts (Efron and Tibshirani 1993, ch. 13), by the name of the figure.
+
+    Returns:
+        accuracy, micro_f1 and macro_f1 of labels; r2 and mean_squared_error of numbers. The same for the same seed;
+        resamples in which a figure is undefined are left out.
+    """
+    if samples < 1 or not 0 < level < 1:
+        raise DataError(f"cannot resample {samples} times at level {level}: samples >= 1 and 0 < level < 1 are needed")
+    figures = _label_figures(scores) if isinstance(scores, LabelScores) else _number_figures(scores)
+    generator = np.random.default_rng(seed)
+    rows, sizes, of = figures
+    block = max(1, _BLOCK // max(1, len(rows)))
+    drawn = []
+    for at in range(0, samples, block):
+        taken = generator.multinomial(int(sizes.sum()), sizes / sizes.sum(), size=min(block, samples - at))
+        drawn.append(of(taken.astype(np.float64) @ rows))
+    found = {}
+    for name in drawn[0]:
+        values = np.concatenate([part[name] for part in drawn])
+        values = values[~np.isnan(values)]
+        if len(values):
+            low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+            found[name] = (float(low), float(high))
+    return found
+
+
+_Figures = tuple[FloatArray, IntArray, Callable[[FloatArray], dict[str, FloatArray]]]
+
+
+def _label_figures(scores: LabelScores) -> _Figures:
+    """Kinds of texts (gold, given, right of each label, all right), how many of each, and the figures of sums."""
+    used = scores.gold.any(0) | scores.given.any(0)
+    gold, given = scores.gold[:, used], scores.given[:, used]
+    kinds, sizes = np.unique(np.packbits(np.concatenate([gold, given], 1), axis=1), axis=0, return_counts=True)
+    n = int(used.sum())
+    both = np.unpackbits(kinds, axis=1, count=2 * n).astype(bool)
+    gold, given = both[:, :n], both[:, n:]
+    whole = (gold == given).all(1, keepdims=True)
+    rows = np.concatenate([gold, given, gold & given, whole, np.ones_like(whole)], 1).astype(np.float64)
+
+    def of(sums: FloatArray) -> dict[str, FloatArray]:
+        parts = sums[:, : 3 * n].reshape(len(sums), 3, n)
+        total = parts[:, 0] + parts[:, 1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            each = np.where(total > 0, 2 * parts[:, 2] / total, np.nan)
+            micro = 2 * parts[:, 2].sum(1) / total.sum(1)
+        counted = (total > 0).sum(1)
+        macro = np.nansum(each, 1) / np.maximum(counted, 1)
+        return {"accuracy": sums[:, -2] / sums[:, -1], "micro_f1": micro, "macro_f1": macro}
+
+    return rows, sizes.astype(np.int64), of
+
+
+def _number_figures(scores: NumberScores) -> _Figures:
+    error = scores.gold - scores.given
+    centred = scores.gold - scores.gold.mean()
+    rows = np.stack([np.square(error), centred, np.square(centred), np.ones_like(error)], 1)
+
+    def of(sums: FloatArray) -> dict[str, FloatArray]:
+        mean = sums / sums[:, 3:]
+        variance = mean[:, 2] - np.square(mean[:, 1])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            r2 = np.where(variance > 0, 1 - mean[:, 0] / variance, np.nan)
+        return {"r2": r2, "mean_squared_error": mean[:, 0]}
+
+    return rows, np.ones(len(rows), np.int64), of
+
+
+# ------------------------------------------------------------------------------------------------------ calibration
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How probabilities compare with what comes true.
+
+    Attributes:
+        error: the expected calibration error, from 0 to 1: the mean over what was predicted of the difference between
+            probability and share that came true, bin by bin.
+        edges: (bins + 1,) of the bins.
+        counts: (bins,) predictions in each.
+        confidence: (bins,) their mean probability; NaN in an empty bin.
+        accuracy: (bins,) the share that came true; NaN in an empty bin.
+    """
+
+    error: float
+    edges: FloatArray = field(repr=False)
+    counts: IntArray = field(repr=False)
+    confidence: FloatArray = field(repr=False)
+    accuracy: FloatArray = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+
+        def plain(values: FloatArray) -> list[float | None]:
+            return [None if np.isnan(value) else float(value) for value in values]
+
+        return {
+            "expected_calibration_error": self.error,
+            "bins": {
+                "edges": plain(self.edges),
+                "counts": self.counts.tolist(),
+                "confidence": plain(self.confidence),
+                "accuracy": plain(self.accuracy),
+            },
+        }
+
+
+def calibration(probabilities: FloatArray, came_true: BoolArray, bins: int = BINS) -> Calibration:
+    """Compare probabilities with what came true.
+
+    Args:
+        probabilities: (n,) each of one prediction: of the label given, or of a label being there.
+        came_true: (n,).
+        bins: of equal width.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    where = np.clip(np.searchsorted(edges, probabilities, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(where, minlength=bins)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        confidence = np.bincount(where, probabilities, bins) / counts
+        accuracy = np.bincount(where, came_true.astype(np.float64), bins) / counts
+    gap = np.nan_to_num(np.abs(confidence - accuracy))
+    return Calibration(float((gap * counts).sum() / max(1, counts.sum())), edges, counts, confidence, accuracy)
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Along the last axis."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(-1, keepdims=True))
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Of each number, without overflow."""
+    return np.asarray(np.exp(-np.logaddexp(0, -logits)))
+
+
+def fit_temperature(logits: FloatArray, gold: BoolArray, *, single: bool) -> float:
+    """The temperature by which logits are divided so that gold is least surprising (Guo et al. 2017, section 4.2).
+
+    The log-likelihood is concave in the inverse temperature, so that its slope is followed to 0 by bisection, between
+    1/50 and 50.
+
+    Args:
+        logits: (n_texts, labels).
+        gold: (n_texts, labels); texts with a gold label that is no column, and have none, are left out.
+        single: one label per text.
+    """
+    if single:
+        logits, gold = logits[gold.any(1)], gold[gold.any(1)]
+    if not len(logits):
+        return 1.0
+
+    def slope(inverse: float) -> float:
+        given = softmax(logits * inverse) if single else sigmoid(logits * inverse)
+        return float(((gold - given) * logits).sum())
+
+    low, high = -np.log(50.0), np.log(50.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(float(np.exp(middle))) > 0 else (low, middle)
+    return float(np.exp(-(low + high) / 2))
+
+
+def tune_thresholds(probabilities: FloatArray, gold: BoolArray) -> tuple[float, ...]:
+    """For each label the least probability at which it is given, so that its F1 is best; 0.5 where it has no gold.
+
+    A threshold lies halfway between the two probabilities that it parts; of equally good ones it is the one nearest to
+    0.5.
+
+    Args:
+        probabilities: (n_texts, labels).
+        gold: (n_texts, labels).
+    """
+    return tuple(_best_threshold(p, g) for p, g in zip(probabilities.T, gold.T, strict=True))
+
+
+def _best_threshold(probabilities: FloatArray, gold: BoolArray) -> float:
+    if not gold.any():
+        return 0.5
+    order = np.argsort(-probabilities, kind="stable")
+    ordered, right = probabilities[order], np.cumsum(gold[order])
+    taken = np.arange(1, len(ordered) + 1)
+    last = np.append(ordered[:-1] > ordered[1:], True)  # equal probabilities are taken together
+    f1 = np.where(last, 2 * right / (taken + gold.sum()), -1)
+    below = np.append(ordered[1:], 0.0)
+    cuts = (ordered + below) / 2
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    return float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]])

@@ -349,7 +349,7 @@ def fit_temperature(logits: FloatArray, gold: BoolArray, *, single: bool) -> flo
     """The temperature by which logits are divided so that gold is least surprising (Guo et al. 2017, section 4.2).
 
     The log-likelihood is concave in the inverse temperature, so that its slope is followed to 0 by bisection, between
-    1/50 and 50.
+    1/50 and 50. Where every text is right, it rises for ever: nothing can be fitted then, and 1 is returned.
 
     Args:
         logits: (n_texts, labels).
@@ -366,6 +366,8 @@ def fit_temperature(logits: FloatArray, gold: BoolArray, *, single: bool) -> flo
         return float(((gold - given) * logits).sum())
 
     low, high = -np.log(50.0), np.log(50.0)
+    if slope(50.0) >= 0:
+        return 1.0
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if slope(float(np.exp(middle))) > 0 else (low, middle)

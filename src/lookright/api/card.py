@@ -26,6 +26,10 @@ tagger = Tagger.from_pretrained(".")  # this folder, wherever it is, or its name
 for span in tagger.predict("Angela Merkel visited Zagreb."):
     print(span.type, span.text, span.start, span.end, round(span.score, 2))
 """
+LICENCE = (
+    "## Licence\n\nNot stated yet: the owner of this model must fill it in, here and in the metadata. The licences of "
+    "the base model and of the training data apply as well."
+)
 SUBWORDS = {"first": "its first sub-word", "last": "its last sub-word", "mean": "the mean of its sub-words"}
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy")
 
@@ -70,29 +74,28 @@ def model_card(
     training = training or Training()
     parts = [
         _metadata(settings, base, reports, name),
-        f"# {_cell(name)}\n\nA sequence labeler made with LookRight {lookright.__version__}.",
+        f"# {cell(name)}\n\nA sequence labeler made with LookRight {lookright.__version__}.",
         _usage(),
         _labels(settings),
         _model(settings, base, plan, adapter),
         _scores(reports),
-        _training(training),
-        _versions(),
-        "## Licence\n\nNot stated yet: the owner of this model must fill it in, here and in the metadata. The "
-        "licences of the base model and of the training data apply as well.",
+        training_section(training),
+        versions_section(),
+        LICENCE,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def _metadata(settings: TaggerSettings, base: Mapping[str, Any], reports: Mapping[str, Report], name: str) -> str:
     lines = ["---", "library_name: lookright", "pipeline_tag: token-classification", "license: unknown"]
-    if _is_hub_name(str(base.get("name", ""))):
-        lines.append(f"base_model: {_yaml(base['name'])}")
+    if is_hub_name(str(base.get("name", ""))):
+        lines.append(f"base_model: {yaml_text(base['name'])}")
     lines += ["tags:", "- lookright", "- token-classification", "- sequence-labeling"]
     if settings.scheme is Scheme.PLAIN:
         lines.append("- part-of-speech")
     results = [(data, report) for data, report in reports.items() if report.headline[1] is not None]
     if results:
-        lines += ["model-index:", f"- name: {_yaml(name)}", "  results:"]
+        lines += ["model-index:", f"- name: {yaml_text(name)}", "  results:"]
     for data, report in results:
         convention, value = report.headline
         kind = "accuracy" if settings.scheme is Scheme.PLAIN else "f1"
@@ -100,11 +103,11 @@ def _metadata(settings: TaggerSettings, base: Mapping[str, Any], reports: Mappin
             "  - task:",
             "      type: token-classification",
             "    dataset:",
-            f"      name: {_yaml(_file(report.data) or data)}",
-            f"      type: {_yaml(data)}",
+            f"      name: {yaml_text(file_name(report.data) or data)}",
+            f"      type: {yaml_text(data)}",
             "    metrics:",
             f"    - type: {kind}",
-            f"      name: {_yaml(convention)}",
+            f"      name: {yaml_text(convention)}",
             f"      value: {value:.6f}",
         ]
     return "\n".join([*lines, "---"])
@@ -120,25 +123,14 @@ def _usage() -> str:
 
 def _labels(settings: TaggerSettings) -> str:
     kind = "Tags" if settings.scheme is Scheme.PLAIN else "Types"
-    types = ", ".join(f"`{_code(t)}`" for t in settings.types) or "none"
+    types = ", ".join(f"`{code(t)}`" for t in settings.types) or "none"
     return f"## Labels\n\n{kind}: {types}. Tagging scheme: {settings.scheme}, {len(settings.labels)} labels."
 
 
 def _model(
     settings: TaggerSettings, base: Mapping[str, Any], plan: MaskPlan | None, adapter: Mapping[str, Any] | None
 ) -> str:
-    revision = f", revision `{_code(str(base['revision']))}`" if base.get("revision") else ""
-    name = str(base.get("name") or "unknown")
-    shown = name if _is_hub_name(name) else _file(name)
-    lines = [f"Base: `{_code(shown or 'unknown')}`{revision} (weights `{str(base.get('fingerprint', ''))[:12]}`)."]
-    if plan is None:
-        lines.append("The base is an encoder: every layer sees the whole sentence.")
-    else:
-        lines.append(f"Mask plan: `{plan}`, that is: {plan.describe()}")
-    if adapter is not None:
-        lines.append(
-            f"This folder holds an adapter ({_cell(json.dumps(dict(adapter)))}) and the head; the base is apart."
-        )
+    lines = base_lines(base, plan, adapter)
     lines.append(
         f"A word is read at {SUBWORDS[settings.subword]}; at most "
         f"{settings.window} sub-words at once, in overlapping windows, so that no word is left out; context: "
@@ -148,9 +140,26 @@ def _model(
     return "## Model\n\n" + "\n\n".join(lines)
 
 
+def base_lines(base: Mapping[str, Any], plan: MaskPlan | None, adapter: Mapping[str, Any] | None) -> list[str]:
+    """Paragraphs about the base, the plan and the adapter."""
+    revision = f", revision `{code(str(base['revision']))}`" if base.get("revision") else ""
+    name = str(base.get("name") or "unknown")
+    shown = name if is_hub_name(name) else file_name(name)
+    lines = [f"Base: `{code(shown or 'unknown')}`{revision} (weights `{str(base.get('fingerprint', ''))[:12]}`)."]
+    if plan is None:
+        lines.append("The base is an encoder: every layer sees the whole sentence.")
+    else:
+        lines.append(f"Mask plan: `{plan}`, that is: {plan.describe()}")
+    if adapter is not None:
+        lines.append(
+            f"This folder holds an adapter ({cell(json.dumps(dict(adapter)))}) and the head; the base is apart."
+        )
+    return lines
+
+
 def _word_rule(rule: Mapping[str, Any]) -> str:
     if rule.get("rule") != "learned":
-        return f"`{_code(json.dumps(dict(rule)))}`"
+        return f"`{code(json.dumps(dict(rule)))}`"
     exceptions = sum(len(value) for value in rule.values() if isinstance(value, list))
     return f"`learned` (the default one, with {exceptions} exceptions that the training words show; in config.json)"
 
@@ -166,46 +175,48 @@ def _scores(reports: Mapping[str, Report]) -> str:
         if report.interval is not None:
             low, high = (100 * bound for bound in report.interval)
             interval = f" ({report.level:.0%} bootstrap interval {low:.2f} to {high:.2f})"
-        where = f" `{_code(_file(report.data) or '')}`" if report.data else ""
+        where = f" `{code(file_name(report.data) or '')}`" if report.data else ""
         parts.append(
-            f"On {_cell(data)}{where}: **{convention}: {shown}**{interval}, over {report.scores.n_sentences:,} "
+            f"On {cell(data)}{where}: **{convention}: {shown}**{interval}, over {report.scores.n_sentences:,} "
             f"sentences and {report.scores.n_words:,} words. Data hash `{report.data_hash[:16]}`."
         )
         rows = ["| | precision | recall | F1 | gold | predicted |", "|---|---:|---:|---:|---:|---:|"]
         for kind, score in report.scores.per_type.items():
             ratios = (score.precision, score.recall, score.f1)
             cells = ["-" if ratio is None else f"{100 * ratio:.2f}" for ratio in ratios]
-            rows.append(f"| {_cell(kind)} | {' | '.join(cells)} | {score.gold:,} | {score.predicted:,} |")
+            rows.append(f"| {cell(kind)} | {' | '.join(cells)} | {score.gold:,} | {score.predicted:,} |")
         parts.append("\n".join(rows))
         for words, counts in (
             ("Types unknown to the model, scored as missed", report.unknown_types),
             ("Gold that tags cannot carry, scored as missed", report.unreachable),
         ):
             if counts:
-                parts.append(f"{words}: " + ", ".join(f"{_cell(k)} ({n:,})" for k, n in counts.items()) + ".")
+                parts.append(f"{words}: " + ", ".join(f"{cell(k)} ({n:,})" for k, n in counts.items()) + ".")
     return "\n\n".join(parts)
 
 
-def _training(training: Training) -> str:
+def training_section(training: Training) -> str:
+    """What is known about the training, under its heading; nothing where nothing is."""
     lines = [
-        f"- {_cell(role)}: {f'`{_code(_file(path) or str())}`, ' if path else ''}hash `{digest[:16]}`"
+        f"- {cell(role)}: {f'`{code(file_name(path) or str())}`, ' if path else ''}hash `{digest[:16]}`"
         for role, (path, digest) in training.data.items()
     ]
-    lines += [f"- {_cell(note)}" for note in training.notes]
+    lines += [f"- {cell(note)}" for note in training.notes]
     if training.recipe:
         lines += ["", "| option | value |", "|---|---|"]
-        lines += [f"| `{_code(k)}` | {_cell(_option(v))} |" for k, v in training.recipe.items() if v is not None]
+        lines += [f"| `{code(k)}` | {cell(_option(v))} |" for k, v in training.recipe.items() if v is not None]
     return "## Training\n\n" + "\n".join(lines) if lines else ""
 
 
 def _option(value: Any) -> str:
     """A recipe's value; of a path only its last part, as a card is published and folders have private names."""
-    if isinstance(value, str) and ("/" in value or "\\" in value) and not _is_hub_name(value):
-        return _file(value) or value
+    if isinstance(value, str) and ("/" in value or "\\" in value) and not is_hub_name(value):
+        return file_name(value) or value
     return str(value)
 
 
-def _versions() -> str:
+def versions_section() -> str:
+    """What it was made with."""
     found = [f"lookright {lookright.__version__}", f"Python {platform.python_version()}"]
     found += [f"{package} {importlib.metadata.version(package)}" for package in PACKAGES]
     if torch.version.cuda:
@@ -213,25 +224,27 @@ def _versions() -> str:
     return "## Versions\n\n" + ", ".join(found) + "."
 
 
-def _file(path: str | None) -> str | None:
+def file_name(path: str | None) -> str | None:
+    """The last part of a path: a card is published, and folders have private names."""
     return None if path is None else Path(path).name or path
 
 
-def _is_hub_name(name: str) -> bool:
+def is_hub_name(name: str) -> bool:
+    """Whether a name is that of a model on a hub, and no path."""
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None and not Path(name).exists()
 
 
-def _yaml(text: str) -> str:
+def yaml_text(text: str) -> str:
     """A YAML string: JSON's are."""
     return json.dumps(text)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that cannot break out of its Markdown line or table cell."""
     text = " ".join(text.split())
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Text that cannot break out of a Markdown code span."""
     return " ".join(text.split()).replace("`", "'").replace("|", "\\|")

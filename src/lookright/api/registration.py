@@ -1,7 +1,7 @@
 """Make transformers know our model type, whichever of the two packages is imported first.
 
 After `import lookright`, `AutoConfig`, `AutoModelForTokenClassification` and `pipeline("token-classification")` read a
-saved tagger. Where transformers is not loaded yet, nothing is imported: a finder on `sys.meta_path` waits for the three
+saved tagger, and `AutoModelForSequenceClassification` and `pipeline("text-classification")` a saved text classifier. Where transformers is not loaded yet, nothing is imported: a finder on `sys.meta_path` waits for the three
 transformers modules concerned and adds our entries right after each has been loaded. Nothing else is touched, and a
 failure of ours never breaks the import of transformers.
 """
@@ -21,42 +21,46 @@ AUTO_CONFIG: Final = "transformers.models.auto.configuration_auto"
 AUTO_MODEL: Final = "transformers.models.auto.modeling_auto"
 PIPELINES: Final = "transformers.pipelines"
 OUR_CONFIG: Final = "lookright.models.config"
-OUR_MODEL: Final = "lookright.models.tagger_model"
-OUR_PIPELINE: Final = "lookright.api.pipelines.TaggerOrStockPipeline"
-TASK: Final = "token-classification"
+OUR_MODELS: Final = ("lookright.models.tagger_model", "lookright.models.text_model")
+OUR_PIPELINES: Final = {
+    "token-classification": "lookright.api.pipelines.TaggerOrStockPipeline",
+    "text-classification": "lookright.api.text_pipelines.ClassifierOrStockPipeline",
+}
 
 logger = logging.getLogger("lookright")
 
 
-def _import(name: str) -> Callable[[ModuleType], None]:
-    """Have a class of ours registered, which its module does at its own end."""
+def _import(*names: str) -> Callable[[ModuleType], None]:
+    """Have classes of ours registered, which their modules do at their own ends."""
 
     def after_import(_: ModuleType) -> None:
         # Where our module is loading already, in this thread or another, it will register by itself: to import it here
         # would be to wait for a lock whose holder may wait for the transformers module that we are in.
-        if name not in sys.modules:
-            importlib.import_module(name)
+        for name in names:
+            if name not in sys.modules:
+                importlib.import_module(name)
 
     return after_import
 
 
-def _register_pipeline(pipelines: ModuleType) -> None:
-    """Put our class, which hands every foreign model to the one that was there, in the place of the task's class."""
+def _register_pipelines(pipelines: ModuleType) -> None:
+    """Put our classes, which hand every foreign model to those that were there, in the places of the tasks' classes."""
     tasks: dict[str, dict[str, Any]] = pipelines.PIPELINE_REGISTRY.supported_tasks
-    entry = tasks[TASK]
-    # Newer versions keep the dotted path of the class, to load it only when it is used; older ones the class.
-    ours: Any = OUR_PIPELINE
-    if not isinstance(entry["impl"], str):
-        module, name = OUR_PIPELINE.rsplit(".", 1)
-        ours = getattr(importlib.import_module(module), name)
-    if entry["impl"] != ours:
-        tasks[TASK] = {**entry, "impl": ours}
+    for task, path in OUR_PIPELINES.items():
+        entry = tasks[task]
+        # Newer versions keep the dotted path of the class, to load it only when it is used; older ones the class.
+        ours: Any = path
+        if not isinstance(entry["impl"], str):
+            module, name = path.rsplit(".", 1)
+            ours = getattr(importlib.import_module(module), name)
+        if entry["impl"] != ours:
+            tasks[task] = {**entry, "impl": ours}
 
 
 _AFTER_IMPORT: Final[dict[str, Callable[[ModuleType], None]]] = {
     AUTO_CONFIG: _import(OUR_CONFIG),
-    AUTO_MODEL: _import(OUR_MODEL),
-    PIPELINES: _register_pipeline,
+    AUTO_MODEL: _import(*OUR_MODELS),
+    PIPELINES: _register_pipelines,
 }
 
 

@@ -71,16 +71,16 @@ class Report:
     def __str__(self) -> str:
         """A table for people: the headline, a row for each type, and what else they should know."""
         name, value = self.headline
-        lines = [f"{name}: {_percent(value)}{self._interval_words()}"]
+        lines = [f"{name}: {percent(value)}{self._interval_words()}"]
         lines.append(f"{self.scores.n_sentences:,} sentences, {self.scores.n_words:,} words")
         plain = self.scores.scheme is Scheme.PLAIN
         rows: list[tuple[str, ...]] = [("tag" if plain else "type", "precision", "recall", "F1", "gold", "predicted")]
-        rows += [_row(kind, score) for kind, score in self.scores.per_type.items()]
+        rows += [score_row(kind, score) for kind, score in self.scores.per_type.items()]
         if not plain:
             micro = TypeScore.of(*self.scores.counts)
-            rows.append(_row("micro", micro))
-            rows.append(("macro", "", "", _percent(self.scores.macro_f1), "", ""))
-        lines += ["", *_table(rows)]
+            rows.append(score_row("micro", micro))
+            rows.append(("macro", "", "", percent(self.scores.macro_f1), "", ""))
+        lines += ["", *table(rows)]
         if self.unknown_types:
             lines += ["", f"unknown to the tagger, scored as missed: {_counts(self.unknown_types)}"]
         if self.unreachable:
@@ -91,7 +91,7 @@ class Report:
         if self.interval is None:
             return ""
         low, high = self.interval
-        return f" ({self.level:.0%} interval {_percent(low)} to {_percent(high)})"
+        return f" ({self.level:.0%} interval {percent(low)} to {percent(high)})"
 
 
 def make_report(
@@ -202,16 +202,19 @@ def _with_missed(scores: Scores, missed: Sequence[Counter[str]]) -> Scores:
     )
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A figure from 0 to 1 in percent, or a dash."""
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def _row(name: str, score: TypeScore) -> tuple[str, ...]:
-    ratios = (_percent(score.precision), _percent(score.recall), _percent(score.f1))
+def score_row(name: str, score: TypeScore) -> tuple[str, ...]:
+    """The cells of a type or a label: name, precision, recall, F1, gold, predicted."""
+    ratios = (percent(score.precision), percent(score.recall), percent(score.f1))
     return (name, *ratios, f"{score.gold:,}", f"{score.predicted:,}")
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with aligned columns; the first to the left, the others, being figures, to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:

@@ -77,19 +77,26 @@ def _of_base(name: str, recipe: Recipe) -> tuple[dict[str, Any], str]:
 
 def _of_tagger(name: str, recipe: Recipe) -> tuple[dict[str, Any], str]:
     from lookright.errors import RecipeError
-    from lookright.models.store import load_tagger
+    from lookright.models.headed import HeadedModel
+    from lookright.models.store import load_model
 
     if recipe.plan is not None:
-        raise RecipeError(f"{name} is a saved tagger, which has its own plan; leave --plan out, or give its base")
-    loaded = load_tagger(
+        raise RecipeError(f"{name} is a saved model, which has its own plan; leave --plan out, or give its base")
+    loaded = load_model(
         name,
+        HeadedModel,
         backend=recipe.backend,
         revision=recipe.revision,
         trust_remote_code=recipe.trust_remote_code,
         check=False,
     )
-    facts, drawing = _facts(name, "tagger", loaded.model.backbone, recipe)
-    facts["tagger"] = _tagger_facts(loaded.settings, loaded.model.config.base, loaded.model.config.adapter)
+    kind = loaded.model.config.task
+    facts, drawing = _facts(name, "tagger" if kind == "tags" else "classifier", loaded.model.backbone, recipe)
+    of_base = {"base": loaded.model.config.base.get("name"), "adapter": loaded.model.config.adapter}
+    if kind == "tags":
+        facts["tagger"] = {**_tagger_facts(loaded.settings), **of_base}
+    else:
+        facts["classifier"] = {**loaded.settings.to_dict(), **of_base}
     return facts, drawing
 
 
@@ -150,7 +157,7 @@ def _backends(backbone: Any, wanted: str) -> list[str]:
     return found
 
 
-def _tagger_facts(settings: TaggerSettings, base: dict[str, Any], adapter: dict[str, Any] | None) -> dict[str, Any]:
+def _tagger_facts(settings: TaggerSettings) -> dict[str, Any]:
     return {
         "types": list(settings.types),
         "scheme": str(settings.scheme),
@@ -159,8 +166,6 @@ def _tagger_facts(settings: TaggerSettings, base: dict[str, Any], adapter: dict[
         "window": settings.window,
         "context": settings.context,
         "decode": settings.decode,
-        "base": base.get("name"),
-        "adapter": adapter,
     }
 
 
@@ -180,6 +185,18 @@ def _lines(facts: dict[str, Any]) -> str:
         rows["types"] = ", ".join(tagger["types"])
         rows["scheme"] = f"{tagger['scheme']}, {len(tagger['labels'])} labels"
         rows["reads"] = f"the {tagger['subword']} sub-word, windows of {tagger['window']}, per {tagger['context']}"
-        rows["from base"] = str(tagger["base"])
-        rows["weights"] = f"adapter, rank {tagger['adapter']['r']}" if tagger["adapter"] else "whole"
+    classifier = facts.get("classifier")
+    if classifier:
+        labels = classifier["labels"]
+        rows["target"] = classifier["target"]
+        rows["labels"] = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+        rows["reads"] = f"pooled by {classifier['pooling']}, windows of {classifier['window']}"
+        if classifier["target"] != "regression":
+            rows["decides"] = f"temperature {classifier['temperature']:.3f}" + (
+                ", a threshold for each label" if classifier["thresholds"] else ""
+            )
+    made = tagger or classifier
+    if made:
+        rows["from base"] = str(made["base"])
+        rows["weights"] = f"adapter, rank {made['adapter']['r']}" if made["adapter"] else "whole"
     return "".join(f"{name:<12}{value}\n" for name, value in rows.items())

@@ -19,10 +19,10 @@ from lookright.cli import trouble
 from lookright.cli.parser import CommandParser, UsageError, add_common_arguments, nearest
 
 COMMANDS: dict[str, str] = {
-    "train": "Fine-tune a base model on labeled sentences, under a mask plan.",
+    "train": "Fine-tune a base model on labeled sentences or texts, under a mask plan.",
     "pretrain": "Train a base on plain text, or adapt one to looking right.",
-    "predict": "Tag text, lines or labeled files with a saved tagger.",
-    "evaluate": "Score a saved tagger on a labeled file, on the full gold.",
+    "predict": "Tag or classify text, lines or files with a saved model.",
+    "evaluate": "Score a saved model on a labeled file, on the full gold.",
     "check": "Look a labeled file over before training on it.",
     "info": "Describe a model and draw what a plan does in it.",
     "demo": "Train two small taggers on bundled data and compare their plans.",

@@ -1,4 +1,4 @@
-"""`lookright predict`: text, words or labeled files in, spans out, in order and in bounded memory."""
+"""`lookright predict`: text, words or labeled files in, spans (or labels) out, in order and in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from lookright.cli import predict_texts
 from lookright.cli.output import say
 from lookright.cli.parser import UsageError
 from lookright.cli.recipe_flags import add_some_recipe_arguments
 from lookright.cli.tagger_flags import (
+    TEXT_COLUMNS,
     add_machine_arguments,
     load_predictor,
     load_tagger,
     quick_start,
     reading_options,
     tagger_options,
+    task_of,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ echo "Angela Merkel visited Zagreb." | lookright predict my-tagger -
 lookright predict my-tagger notes.txt --format jsonl > spans.jsonl
 lookright predict my-tagger test.conll --format conll --out tagged.conll
 lookright predict my-tagger articles.jsonl --format html --out page.html
+lookright predict my-classifier tickets.csv --text-column body > labels.jsonl
 lookright predict my-tagger million.jsonl --workers 8 --out spans.jsonl
 lookright predict my-tagger articles/ --engine ray --out labeled/
 """
@@ -45,7 +49,7 @@ FORMATS = ("jsonl", "conll", "html", "terminal")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is tagged, with what, and how the result looks."""
-    parser.add_argument("model", metavar="MODEL", help="folder of a saved tagger, or its name on the model hub")
+    parser.add_argument("model", metavar="MODEL", help="folder of a saved model, or its name on the model hub")
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -55,8 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--input",
-        choices=("text", "conll", "jsonl"),
-        help="what FILE holds: a text on each line, CoNLL columns, or JSON Lines (default: by its name and content)",
+        choices=("text", "conll", "jsonl", "csv", "tsv"),
+        help="what FILE holds: a text on each line, CoNLL columns, JSON Lines, or a table with named columns (default: "
+        "by its name and content)",
     )
     parser.add_argument(
         "--format",
@@ -66,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out", dest="output", metavar="FILE", default="-", help="where to write (default: stdout); for a folder, DIR"
+    )
+    parser.add_argument(
+        "--all-scores", action="store_true", help="write the probability of every label (text classifiers)"
     )
     group = parser.add_argument_group("several at once")
     group.add_argument(
@@ -77,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="local",
         help="ray labels the files of a folder through Ray Data, on many machines (default: local)",
     )
-    add_some_recipe_arguments(parser, "What is read", ("columns",))
+    add_some_recipe_arguments(parser, "What is read", ("columns", *TEXT_COLUMNS[:2]))
     add_machine_arguments(parser)
 
 
@@ -85,6 +93,10 @@ def run(args: argparse.Namespace) -> int:
     """Tag everything, in order."""
     if args.engine == "ray" or Path(args.file).is_dir():
         return run_folder(args)
+    if task_of(args) == "text":
+        return predict_texts.run(args)
+    if args.input in ("csv", "tsv") or args.all_scores:
+        raise UsageError(f"{args.model} is a tagger; tables and --all-scores are for text classifiers")
     from lookright.data import iter_input
     from lookright.data.lines import text_target
 
@@ -146,6 +158,8 @@ def run_folder(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.file}: --engine ray labels the files of a folder, and this is none")
     if args.output == "-":
         raise UsageError("a folder of files needs a folder for the results: --out DIR")
+    if task_of(args) == "text":
+        raise UsageError(f"{args.model} is a text classifier: give it the files of a folder one by one")
     if args.output_format not in (None, "jsonl") or args.input not in (None, "jsonl"):
         raise UsageError("the files of a folder are JSON Lines or Parquet, and are written as they are read")
     with quick_start():

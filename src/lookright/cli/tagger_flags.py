@@ -13,10 +13,12 @@ from lookright.cli.recipe_flags import add_some_recipe_arguments, recipe_from
 
 if TYPE_CHECKING:
     from lookright.api.tagger import Tagger
-    from lookright.data import WordSplitter
+    from lookright.api.text_classifier import TextClassifier
+    from lookright.data import TextColumns, WordSplitter
     from lookright.inference.predictor import Predictor
 
 READING = ("format", "columns", "scheme", "repair", "unaligned")
+TEXT_COLUMNS = ("text_column", "pair_column", "label_column")
 MACHINE = ("device", "backend", "token_budget", "compile", "revision", "trust_remote_code")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 
@@ -24,6 +26,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how labeled files are read."""
     add_some_recipe_arguments(parser, "What is read", READING)
+    add_some_recipe_arguments(parser, "What is read for whole texts", (*TEXT_COLUMNS, "target"))
 
 
 def reading_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -36,6 +39,33 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
 
     options = options_of_recipe(recipe_from(args))
     return {**options, "scheme": options["scheme"] or "auto"}
+
+
+def text_reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `read_texts` takes, from the flags."""
+    from lookright.api.text_inputs import reading_options as options_of_recipe
+
+    options = options_of_recipe(recipe_from(args))
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def text_columns(args: argparse.Namespace) -> TextColumns:
+    """Return which keys or columns the flags name."""
+    from lookright.api.text_inputs import columns_of
+
+    return columns_of(recipe_from(args))
+
+
+def task_of(args: argparse.Namespace) -> str:
+    """What the saved model `args.model` does: `tags` or `text`.
+
+    Raises:
+        ModelFolderError: no such folder, or a base that nobody has trained yet.
+    """
+    from lookright.models.base import resolve_folder
+    from lookright.models.store import read_config
+
+    return str(read_config(resolve_folder(args.model, revision=recipe_from(args).revision)).task)
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,3 +136,16 @@ def load_tagger(args: argparse.Namespace) -> Tagger:
     options = tagger_options(args)
     read_config(resolve_folder(args.model, revision=options["revision"]))  # raises for a base, before it is loaded
     return Tagger.from_pretrained(**options)
+
+
+@quick_start()
+def load_classifier(args: argparse.Namespace) -> TextClassifier:
+    """Load the saved text classifier `args.model` as the machine flags ask.
+
+    Raises:
+        ModelFolderError: no such folder, or no text classifier.
+    """
+    from lookright.api.text_classifier import TextClassifier
+
+    calm(quiet=args.quiet)
+    return TextClassifier.from_pretrained(**tagger_options(args))

@@ -1,4 +1,4 @@
-"""`lookright train`: a recipe in, a saved tagger and its score out."""
+"""`lookright train`: a recipe in, a saved tagger (or text classifier, see `train_texts`) and its score out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookright.cli import train_texts
 from lookright.cli.info import say_what_a_plan_means
 from lookright.cli.libraries import calm
 from lookright.cli.output import as_json, data, say
@@ -14,10 +15,9 @@ from lookright.cli.parser import UsageError, add_json_argument
 from lookright.cli.recipe_flags import add_recipe_arguments, recipe_from
 
 if TYPE_CHECKING:
-    from lookright.api.report import Report
     from lookright.api.tagger import Tagger
     from lookright.data import Dataset
-    from lookright.training.fit import FitResult
+    from lookright.training.fit import Trained
     from lookright.training.recipe import Recipe
 
 EXAMPLES = """
@@ -25,6 +25,7 @@ lookright train --train train.conll --dev dev.conll --test test.conll --out my-t
 lookright train --base my-base --train train.conll --dev dev.conll --plan 0011 --out my-tagger
 lookright train --base my-base --train train.conll --dev 0.1 --test test.conll --out my-tagger
 lookright train --base my-base --train train.conll --dev dev.conll --preset paper --out my-tagger
+lookright train --train texts.jsonl --dev 0.1 --test test.csv --pooling mean --out my-classifier
 lookright train --recipe recipe.toml --seed 2 --out run-2
 lookright train --recipe recipe.toml --out my-tagger --resume
 lookright train --recipe recipe.toml --dry-run > resolved.toml
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     say_what_a_plan_means(recipe.plan, quiet=args.quiet)
     if recipe.out is not None:
         check_out(Path(recipe.out), resume=recipe.resume)
+    if train_texts.task_of(recipe) == "text":
+        return train_texts.run(args, recipe.replace(task="text"))
     sets = read_sets(recipe)
     calm(quiet=args.quiet)
     tagger = tagger_on_base(recipe, sets["train"])
@@ -59,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
         report = tagger.evaluate(sets["test"], name="test", progress=not args.quiet)
         tagger.save_card(str(recipe.out))  # with the score
     if args.json:
-        as_json(_account(recipe, result, report))
+        as_json(account_of(recipe, result, None if report is None else report.to_dict()))
     elif report is not None:
         data(f"test: {report}\n")
-    _say_what_comes_next(recipe, result, quiet=args.quiet)
+    say_what_comes_next(recipe, result, quiet=args.quiet)
     return 0
 
 
@@ -155,7 +158,8 @@ def resolved(recipe: Recipe, tagger: Tagger, train: Dataset) -> Recipe:
     return as_model(recipe, tagger.model).resolved(facts_of(tagger.model, len(train), tagger.device))
 
 
-def _account(recipe: Recipe, result: FitResult, report: Report | None) -> dict[str, Any]:
+def account_of(recipe: Recipe, result: Trained, report: dict[str, Any] | None) -> dict[str, Any]:
+    """What `--json` prints."""
     outcome = result.outcome
     return {
         "out": recipe.out,
@@ -167,17 +171,18 @@ def _account(recipe: Recipe, result: FitResult, report: Report | None) -> dict[s
         "n_parameters": result.n_parameters,
         "n_trained": result.n_trained,
         "seconds": round(result.seconds, 1),
-        "test": None if report is None else report.to_dict(),
+        "test": report,
     }
 
 
-def _say_what_comes_next(recipe: Recipe, result: FitResult, *, quiet: bool) -> None:
+def say_what_comes_next(recipe: Recipe, result: Trained, *, scale: float = 100, quiet: bool) -> None:
+    """Say where the result is, how it was chosen, and what can be done with it; a score is shown times `scale`."""
     outcome = result.outcome
     if outcome.best_score is None:
         chosen = "the last weights (no dev set to choose by)"
     else:
         chosen = (
-            f"the weights after update {outcome.update}, {outcome.score_name} {100 * outcome.best_score:.2f} on dev"
+            f"the weights after update {outcome.update}, {outcome.score_name} {scale * outcome.best_score:.2f} on dev"
         )
     out = shlex.quote(str(recipe.out))
     say(f"saved to {recipe.out}: {chosen}", quiet=quiet)

@@ -132,9 +132,13 @@ class TextPredictor(Runner[LookRightForSequenceClassification]):
         for pool in self.pools(texts):
             yield from self.decide(pool, self.compute(pool))
 
-    def logits(self, texts: Sequence[Text]) -> FloatArray:
+    def logits(self, texts: Sequence[Text], *, progress: bool = False) -> FloatArray:
         """(n_texts, labels): before temperature and thresholds; for a regression (n_texts, 1), the numbers."""
-        parts = [self.compute(pool) for pool in self.pools(texts)]
+        parts: list[FloatArray] = []
+        with progress_bar(len(texts), "classifying", shown=progress) as advance:
+            for pool in self.pools(texts):
+                parts.append(self.compute(pool))
+                advance(sum(map(len, parts)))
         return np.concatenate([np.zeros((0, len(self.settings.labels))), *parts])
 
     # ----------------------------------------------------------------------------------------------------- one pool

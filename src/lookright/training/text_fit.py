@@ -124,7 +124,10 @@ def settled_by_dev(scorer: TextScorer, recipe: Recipe, device: torch.device) -> 
         gold, _ = gold_table(scorer.dev, settings.labels)
         temperature = fit_temperature(logits, gold[:, : len(settings.labels)], single=not multi)
         settings = replace(settings, temperature=temperature)
-        log.info("probabilities are divided by a temperature of %.3f, fitted on dev", temperature)
+        if temperature == 1:
+            log.warning("no temperature can be fitted: every text of dev is classified right; it stays 1")
+        else:
+            log.info("logits are divided by a temperature of %.3f, fitted on dev", temperature)
     if multi:
         settings = replace(settings, thresholds=tuned_thresholds(scorer.dev, logits, settings))
     return settings

@@ -1,0 +1,108 @@
+"""A text classifier with a way of writing: texts in, JSON Lines out, the same whether one process does it or several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Final
+
+from lookright.attention import check_plan, current_plan
+from lookright.data.records import Record
+from lookright.data.texts import Target, Text
+from lookright.inference.flow import overlapped
+from lookright.inference.text_predictor import Classification, Pool, TextPredictor
+from lookright.inference.workers import Workers
+from lookright.models.text_settings import TextSettings
+from lookright.text_metrics import FloatArray
+
+CHUNK_TEXTS: Final = 512
+CHUNK_CHARACTERS: Final = 2_000_000
+"""A chunk is full with either; what is sorted and computed together is a chunk, cut by its texts alone, so that results
+depend neither on the number of processes nor on what they do at a time."""
+
+Chunk = list[tuple[Text, Record]]
+
+
+def record_of(
+    text: Text, rest: Record, said: Classification, settings: TextSettings, *, all_scores: bool
+) -> dict[str, Any]:
+    """What is written about a text: what else its record held, the text, and what is said about it."""
+    record: dict[str, Any] = {**rest, "text": text.text}
+    if text.text_pair is not None:
+        record["text_pair"] = text.text_pair
+    if settings.target == Target.REGRESSION:
+        return {**record, "value": said.value}
+    by_label = dict(zip(settings.labels, said.probabilities, strict=True))
+    if settings.target == Target.SINGLE:
+        record |= {"label": said.label, "score": said.score}
+    else:
+        record["labels"] = list(said.labels)
+    if all_scores or settings.target == Target.MULTI:
+        shown = sorted(by_label, key=lambda label: -by_label[label]) if all_scores else said.labels
+        record["scores"] = {label: by_label[label] for label in shown}
+    return record
+
+
+class TextLabeler:
+    """Classifies chunks of texts and writes what is said as JSON Lines. Can be sent to another process.
+
+    Args:
+        predictor: runs the model.
+        all_scores: write the probability of every label.
+    """
+
+    def __init__(self, predictor: TextPredictor, *, all_scores: bool = False) -> None:
+        self.predictor = predictor
+        self.all_scores = all_scores
+
+    def chunks(self, reads: Iterable[tuple[Text, Record]], *, size: int = CHUNK_TEXTS) -> Iterator[Chunk]:
+        """Cut a stream into what is sorted and computed together."""
+        chunk: Chunk = []
+        n_characters = 0
+        for read in reads:
+            chunk.append(read)
+            n_characters += sum(map(len, read[0].parts))
+            if len(chunk) >= size or n_characters >= CHUNK_CHARACTERS:
+                yield chunk
+                chunk, n_characters = [], 0
+        if chunk:
+            yield chunk
+
+    def encode(self, chunk: Chunk) -> tuple[Chunk, Pool]:
+        """The chunk's sub-words."""
+        return chunk, self.predictor.pool_of([text for text, _ in chunk])
+
+    def compute(self, encoded: tuple[Chunk, Pool]) -> FloatArray:
+        """What the model says about the chunk's texts."""
+        return self.predictor.compute(encoded[1])
+
+    def finish(self, encoded: tuple[Chunk, Pool], logits: FloatArray) -> str:
+        """A line for each text."""
+        chunk, pool = encoded
+        settings = self.predictor.settings
+        rows = (
+            record_of(text, rest, said, settings, all_scores=self.all_scores)
+            for (text, rest), said in zip(chunk, self.predictor.decide(pool, logits), strict=True)
+        )
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    def __call__(self, chunk: Chunk, /) -> str:
+        """All of it at once."""
+        encoded = self.encode(chunk)
+        return self.finish(encoded, self.compute(encoded))
+
+    def run(self, stream: Iterable[Chunk], *, workers: Workers[Chunk, str] | None = None) -> Generator[str, None, None]:
+        """The lines of each chunk in order: from other processes, or from this one, which reads and writes meanwhile."""
+        if workers is not None:
+            return workers.map(stream)
+        return overlapped((self.encode(chunk) for chunk in stream), self.compute, self.finish)
+
+    def settle(self) -> None:
+        """In a process that has received the labeler: see that its plan still holds.
+
+        Raises:
+            PlanNotHeldError: it does not.
+        """
+        backbone = self.predictor.model.backbone
+        if current_plan(backbone) is not None:
+            check_plan(backbone)

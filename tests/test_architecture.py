@@ -16,14 +16,15 @@ BELOW: dict[str, set[str]] = {
     "plan": {"errors"},
     "tags": {"errors"},
     "metrics": {"tags", "errors"},
+    "text_metrics": {"metrics", "tags", "errors"},
     "assets": set(),
     "data": {"tags", "errors", "assets"},
     "encoding": {"data", "tags", "errors"},
     "attention": {"plan", "errors"},
     "models": {"attention", "encoding", "data", "tags", "plan", "errors"},
-    "inference": {"models", "attention", "encoding", "data", "metrics", "tags", "plan", "errors"},
-    "training": {"inference", "models", "attention", "encoding", "data", "metrics", "tags", "plan", "errors"},
+    "inference": {"models", "attention", "encoding", "data", "metrics", "text_metrics", "tags", "plan", "errors"},
 }
+BELOW["training"] = BELOW["inference"] | {"inference"}
 BELOW["search"] = BELOW["training"] | {"training"}
 BELOW["study"] = BELOW["search"] | {"search"}
 BELOW["serving"] = BELOW["training"] | {"training"}

@@ -248,6 +248,20 @@ def _toy_sentence(draw: random.Random) -> tuple[list[str], list[str]]:
     return words, [*["O"] * len(before), *tags, *["O"] * (len(after) + 1)]
 
 
+_OPINIONS = {"good": ("fine", "lovely", "great"), "bad": ("awful", "poor", "sad")}
+
+
+def toy_texts(n: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Return `n` texts with the label good or bad, which one of their words tells, deterministic in `seed`."""
+    draw = random.Random(seed)
+    found = []
+    for _ in range(n):
+        label = draw.choice(sorted(_OPINIONS))
+        words = [draw.choice(_NAMES), "thought the film was", draw.choice(_OPINIONS[label]), "and left", "early"]
+        found.append((" ".join(words[: draw.randint(3, 5)]) + ".", label))
+    return found
+
+
 def write_conll(path: Path, sentences: Sequence[tuple[Sequence[str], Sequence[str]]], separator: str = "\t") -> Path:
     """Write (words, tags) as two columns with a blank line after each sentence; return the path."""
     blocks = (

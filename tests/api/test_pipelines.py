@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from transformers import AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 from transformers.pipelines.token_classification import TokenClassificationPipeline
 
 import toys
@@ -180,4 +180,7 @@ def test_the_registry_is_otherwise_as_it_was() -> None:
     task = PIPELINE_REGISTRY.check_task("ner")[1]
     assert task["pt"] == (AutoModelForTokenClassification,)
     assert task["type"] == "text"
-    assert "lookright" not in str({k: v for k, v in PIPELINE_REGISTRY.supported_tasks.items() if v is not task})
+    texts = PIPELINE_REGISTRY.check_task("sentiment-analysis")[1]
+    assert texts["pt"] == (AutoModelForSequenceClassification,)
+    others = [v for v in PIPELINE_REGISTRY.supported_tasks.values() if v is not task and v is not texts]
+    assert "lookright" not in str(others)

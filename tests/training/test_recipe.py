@@ -40,7 +40,8 @@ def test_defaults_make_a_valid_recipe_and_resolve_to_figures() -> None:
         left = {n for n in OPTIONS if getattr(resolved, n) is None}
         lora = {n for n in OPTIONS if n.startswith("lora_")} if resolved.method == "full" else set()
         assert left == lora | {
-            "base", "plan", "revision", "train", "dev", "test", "columns", "scheme", "out", "preset",
+            "base", "plan", "task", "revision", "train", "dev", "test", "columns", "scheme", "out", "preset",
+            "text_column", "pair_column", "label_column", "target", "pooling",
         }  # fmt: skip
         assert resolved.resolved(facts) == resolved
 

@@ -1,9 +1,10 @@
 """Make transformers know our model type, whichever of the two packages is imported first.
 
 After `import lookright`, `AutoConfig`, `AutoModelForTokenClassification` and `pipeline("token-classification")` read a
-saved tagger, and `AutoModelForSequenceClassification` and `pipeline("text-classification")` a saved text classifier. Where transformers is not loaded yet, nothing is imported: a finder on `sys.meta_path` waits for the three
-transformers modules concerned and adds our entries right after each has been loaded. Nothing else is touched, and a
-failure of ours never breaks the import of transformers.
+saved tagger, and `AutoModelForSequenceClassification` and `pipeline("text-classification")` a saved text classifier.
+Where transformers is not loaded yet, nothing is imported: a finder on `sys.meta_path` waits for the three transformers
+modules concerned and adds our entries right after each has been loaded. Nothing else is touched, and a failure of ours
+never breaks the import of transformers.
 """
 
 from __future__ import annotations

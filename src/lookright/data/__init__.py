@@ -2,6 +2,7 @@
 
 from lookright.data.alignment import lost_spans
 from lookright.data.check import CheckItem, CheckReport, Level, check_files, name_splits
+from lookright.data.check_texts import check_text_files
 from lookright.data.collect import Read
 from lookright.data.conll import iter_conll, parse_columns, read_conll, write_conll
 from lookright.data.hub import read_hub
@@ -32,6 +33,7 @@ __all__ = [
     "TextDataset",
     "WordSplitter",
     "check_files",
+    "check_text_files",
     "hold_out",
     "hold_out_texts",
     "iter_conll",

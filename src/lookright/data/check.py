@@ -15,6 +15,7 @@ from typing import Any, Final
 from lookright.data.conll import Columns
 from lookright.data.read import read_dataset
 from lookright.data.sentence import Dataset, Note, Sentence
+from lookright.data.texts import Text
 from lookright.data.words import WordSplitter
 from lookright.errors import DataError, SchemeError
 from lookright.tags import OUTSIDE, Scheme, to_spans
@@ -98,12 +99,37 @@ class SplitStats:
     words: Lengths
     subwords: Lengths | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {key: _plain(getattr(self, key)) for key in SplitStats.__slots__}
+
+
+def _plain(value: Any) -> Any:
+    """A statistic in JSON types."""
+    return {part: getattr(value, part) for part in Lengths.__slots__} if isinstance(value, Lengths) else value
+
+
+@dataclass(frozen=True, slots=True)
+class TextStats:
+    """What was counted in one file of texts."""
+
+    path: str
+    target: str | None
+    n_texts: int
+    n_pairs: int
+    characters: Lengths
+    subwords: Lengths | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {key: _plain(getattr(self, key)) for key in TextStats.__slots__}
+
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
     """All findings; `lines()` for the terminal, `to_dict()` for `--json`."""
 
-    splits: Mapping[str, SplitStats]
+    splits: Mapping[str, SplitStats | TextStats]
     labels: tuple[LabelRow, ...]
     items: tuple[CheckItem, ...]
 
@@ -118,16 +144,8 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold, with every detail."""
-        lengths = ("median", "p95", "longest")
-        splits = {}
-        for name, stats in self.splits.items():
-            plain: dict[str, Any] = {key: getattr(stats, key) for key in SplitStats.__slots__}
-            for key in ("words", "subwords"):
-                value: Lengths | None = plain[key]
-                plain[key] = None if value is None else {part: getattr(value, part) for part in lengths}
-            splits[name] = plain
         return {
-            "splits": splits,
+            "splits": {name: stats.to_dict() for name, stats in self.splits.items()},
             "labels": [{"label": r.label, "counts": dict(r.counts), "examples": list(r.examples)} for r in self.labels],
             "items": [
                 {"level": i.level.value, "kind": i.kind, "message": i.message, "details": list(i.details)}
@@ -278,7 +296,7 @@ def _label_rows(labels: Mapping[str, _Labels]) -> tuple[LabelRow, ...]:
             surfaces.update(found.surfaces.get(label, {}))
         common = sorted(surfaces.items(), key=lambda pair: (-pair[1], pair[0]))[:EXAMPLES]
         counts = {name: found.counts.get(label, 0) for name, found in labels.items()}
-        rows.append(LabelRow(label, counts, tuple(_short(text, 30) for text, _ in common)))
+        rows.append(LabelRow(label, counts, tuple(shortened(text, 30) for text, _ in common)))
     return tuple(rows)
 
 
@@ -298,9 +316,10 @@ def _stats(dataset: Dataset, labels: _Labels, lengths: Sequence[int] | None) -> 
 def _summary(name: str, stats: SplitStats, dataset: Dataset) -> CheckItem:
     note = dataset.note("scheme")
     scheme = "no tags" if note is None else note.message
-    spans = "" if stats.scheme == Scheme.PLAIN.value else f", {_n(stats.n_spans, 'span')}"
+    spans = "" if stats.scheme == Scheme.PLAIN.value else f", {counted(stats.n_spans, 'span')}"
     subwords = "" if stats.subwords is None else f"; sub-words per sentence: {stats.subwords}"
-    size = f"{_n(stats.n_sentences, 'sentence')} in {_n(stats.n_documents, 'document')}, {_n(stats.n_words, 'word')}"
+    parts = ((stats.n_sentences, "sentence"), (stats.n_documents, "document"), (stats.n_words, "word"))
+    size = "{} in {}, {}".format(*(counted(count, noun) for count, noun in parts))
     message = f"{name}: {size}{spans}; words per sentence: {stats.words}{subwords}; {scheme}"
     return CheckItem(Level.GOOD if dataset.tagged else Level.FAIL, "counts", message)
 
@@ -323,44 +342,44 @@ def _note_items(name: str, dataset: Dataset, *, strict_tags: bool, strict_spans:
 
 def _headline(note: Note, strict: bool) -> str:
     if note.kind == "ill-formed" and strict:
-        return f"{_n(note.count, 'ill-formed tag')} (repair them in the file, or ask for it: --repair)"
+        return f"{counted(note.count, 'ill-formed tag')} (repair them in the file, or ask for it: --repair)"
     if note.kind == "unaligned" and strict:
-        return f"{_n(note.count, 'gold span')} not on word borders, or overlap (--unaligned snap or drop decides)"
+        return f"{counted(note.count, 'gold span')} not on word borders, or overlap (--unaligned snap or drop decides)"
     return note.message
 
 
 def _length_items(name: str, dataset: Dataset, lengths: Sequence[int] | None, window: int | None) -> list[CheckItem]:
     items = []
-    empty = [_where(sentence) for sentence in dataset if not sentence.words]
+    empty = [place_of(sentence) for sentence in dataset if not sentence.words]
     if empty:
         items.append(
-            CheckItem(Level.WARN, "empty", f"{name}: {_n(len(empty), 'sentence')} without a word", tuple(empty))
+            CheckItem(Level.WARN, "empty", f"{name}: {counted(len(empty), 'sentence')} without a word", tuple(empty))
         )
-    long = [f"{_where(sentence)}: {len(sentence)} words" for sentence in dataset if len(sentence) > LONG_SENTENCE_WORDS]
+    long = [
+        f"{place_of(sentence)}: {len(sentence)} words" for sentence in dataset if len(sentence) > LONG_SENTENCE_WORDS
+    ]
     if long:
-        message = (
-            f"{name}: {_n(len(long), 'sentence')} of more than {LONG_SENTENCE_WORDS} words (sentence borders missing?)"
-        )
+        many = counted(len(long), "sentence")
+        message = f"{name}: {many} of more than {LONG_SENTENCE_WORDS} words (sentence borders missing?)"
         items.append(CheckItem(Level.WARN, "long-sentence", message, tuple(long)))
     words = [
-        f"{_where(sentence)}: {_short(word, 40)!r}, {len(word)} characters"
+        f"{place_of(sentence)}: {shortened(word, 40)!r}, {len(word)} characters"
         for sentence in dataset
         for word in sentence.words
         if len(word) > LONG_WORD_CHARACTERS
     ]
     if words:
-        message = f"{name}: {_n(len(words), 'word')} of more than {LONG_WORD_CHARACTERS} characters"
+        message = f"{name}: {counted(len(words), 'word')} of more than {LONG_WORD_CHARACTERS} characters"
         items.append(CheckItem(Level.WARN, "long-word", message, tuple(words)))
     if lengths is not None and window is not None:
         over = [
-            f"{_where(sentence)}: {length} sub-words"
+            f"{place_of(sentence)}: {length} sub-words"
             for sentence, length in zip(dataset, lengths, strict=True)
             if length > window
         ]
         if over:
-            message = (
-                f"{name}: {_n(len(over), 'sentence')} of more than {window} sub-words, to run through several windows"
-            )
+            many = counted(len(over), "sentence")
+            message = f"{name}: {many} of more than {window} sub-words, to run through several windows"
             items.append(CheckItem(Level.WARN, "long-subwords", message, tuple(over)))
         else:
             items.append(CheckItem(Level.GOOD, "long-subwords", f"{name}: every sentence fits {window} sub-words"))
@@ -377,16 +396,16 @@ def _duplicate_items(name: str, dataset: Dataset) -> list[CheckItem]:
         earlier = first.setdefault(sentence.words, sentence)
         if earlier is sentence:
             continue
-        place = f"{_where(sentence)}: {_preview(sentence)} (first in line {earlier.line})"
+        place = f"{place_of(sentence)}: {_preview(sentence)} (first in line {earlier.line})"
         again.append(place)
         if earlier.tags != sentence.tags:
             contradictions.append(place)
     share = len(again) / max(len(dataset), 1)
     level = Level.WARN if share > DUPLICATES_WARN_SHARE else Level.GOOD
-    message = f"{name}: {_n(len(again), 'repeated sentence')} ({share:.1%})"
+    message = f"{name}: {counted(len(again), 'repeated sentence')} ({share:.1%})"
     items = [CheckItem(level, "duplicates", message, tuple(again) if level is Level.WARN else ())]
     if contradictions:
-        message = f"{name}: {_n(len(contradictions), 'sentence')} with the words of an earlier one and other tags"
+        message = f"{name}: {counted(len(contradictions), 'sentence')} with the words of an earlier one and other tags"
         items.append(CheckItem(Level.WARN, "contradictions", message, tuple(contradictions)))
     return items
 
@@ -398,14 +417,17 @@ def _overlap_items(datasets: Mapping[str, Dataset]) -> list[CheckItem]:
         for earlier in names[:index]:
             known = {sentence.words for sentence in datasets[earlier] if sentence.words}
             shared = [sentence for sentence in datasets[name] if sentence.words in known]
-            share = len(shared) / max(len(datasets[name]), 1)
-            level = (
-                Level.FAIL if share > OVERLAP_FAIL_SHARE else Level.WARN if share > OVERLAP_WARN_SHARE else Level.GOOD
-            )
-            message = f"{_n(len(shared), 'sentence')} of {name} ({share:.1%}) also in {earlier}"
-            details = () if level is Level.GOOD else tuple(f"{_where(s)}: {_preview(s)}" for s in shared)
-            items.append(CheckItem(level, "overlap", message, details))
+            found = [f"{place_of(s)}: {_preview(s)}" for s in shared]
+            items.append(overlap_item(name, earlier, found, len(datasets[name]), "sentence"))
     return items
+
+
+def overlap_item(name: str, earlier: str, found: Sequence[str], total: int, noun: str) -> CheckItem:
+    """An item for what one file has and an earlier one has, too."""
+    share = len(found) / max(total, 1)
+    level = Level.FAIL if share > OVERLAP_FAIL_SHARE else Level.WARN if share > OVERLAP_WARN_SHARE else Level.GOOD
+    message = f"{counted(len(found), noun)} of {name} ({share:.1%}) also in {earlier}"
+    return CheckItem(level, "overlap", message, () if level is Level.GOOD else tuple(found))
 
 
 def _label_items(datasets: Mapping[str, Dataset], labels: Mapping[str, _Labels]) -> list[CheckItem]:
@@ -424,17 +446,22 @@ def _label_items(datasets: Mapping[str, Dataset], labels: Mapping[str, _Labels])
         items.append(CheckItem(Level.FAIL, "labels", f"{first}: no word carries a tag other than {OUTSIDE!r}"))
         return items
     for name in others:
-        items.extend(_compare_labels(first, train, name, labels[name].counts))
-    rare = [f"{label}: {count}" for label, count in train.most_common()[::-1] if count < RARE_LABEL]
-    if rare:
-        message = f"{first}: {_n(len(rare), 'label')} with fewer than {RARE_LABEL} cases"
-        items.append(CheckItem(Level.WARN, "rare", message, tuple(rare)))
-    else:
-        items.append(CheckItem(Level.GOOD, "rare", f"{first}: every label occurs at least {RARE_LABEL} times"))
+        items.extend(compare_labels(first, train, name, labels[name].counts))
+    items.append(rare_item(first, train))
     return items
 
 
-def _compare_labels(first: str, train: Counter[str], name: str, other: Counter[str]) -> list[CheckItem]:
+def rare_item(name: str, counts: Counter[str]) -> CheckItem:
+    """An item for labels that have few cases."""
+    rare = [f"{label}: {count}" for label, count in counts.most_common()[::-1] if count < RARE_LABEL]
+    if not rare:
+        return CheckItem(Level.GOOD, "rare", f"{name}: every label occurs at least {RARE_LABEL} times")
+    message = f"{name}: {counted(len(rare), 'label')} with fewer than {RARE_LABEL} cases"
+    return CheckItem(Level.WARN, "rare", message, tuple(rare))
+
+
+def compare_labels(first: str, train: Counter[str], name: str, other: Counter[str]) -> list[CheckItem]:
+    """Items for labels that only one of two files has."""
     if other and not train.keys() & other.keys():
         message = (
             f"{name} and {first} share no label: {first} has {', '.join(sorted(train))}; {name} has "
@@ -445,27 +472,30 @@ def _compare_labels(first: str, train: Counter[str], name: str, other: Counter[s
     unseen = [f"{label}: {other[label]}" for label in sorted(other.keys() - train.keys())]
     missing = [f"{label}: {train[label]}" for label in sorted(train.keys() - other.keys())]
     if unseen:
-        message = f"{name}: {_n(len(unseen), 'label')} not in {first}: no prediction can find them"
+        message = f"{name}: {counted(len(unseen), 'label')} not in {first}: no prediction can find them"
         items.append(CheckItem(Level.WARN, "labels", message, tuple(unseen)))
     if missing:
-        message = f"{name}: {_n(len(missing), 'label')} of {first} without a case here"
+        message = f"{name}: {counted(len(missing), 'label')} of {first} without a case here"
         items.append(CheckItem(Level.WARN, "labels", message, tuple(missing)))
     if not items:
         items.append(CheckItem(Level.GOOD, "labels", f"{name} has the labels of {first}"))
     return items
 
 
-def _n(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: "1 text", "2 texts"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _where(sentence: Sentence) -> str:
+def place_of(sentence: Sentence | Text) -> str:
+    """File and line."""
     return f"{sentence.path}:{sentence.line}"
 
 
 def _preview(sentence: Sentence) -> str:
-    return repr(_short(" ".join(sentence.words[:20]), 60))
+    return repr(shortened(" ".join(sentence.words[:20]), 60))
 
 
-def _short(text: str, limit: int) -> str:
+def shortened(text: str, limit: int) -> str:
+    """At most so many characters of a text."""
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,4 +1,4 @@
-"""A text classifier with a way of writing: texts in, JSON Lines out, the same whether one process does it or several."""
+"""A text classifier with a way of writing: texts in, JSON Lines out, the same from one process or several."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TextLabeler:
         return self.finish(encoded, self.compute(encoded))
 
     def run(self, stream: Iterable[Chunk], *, workers: Workers[Chunk, str] | None = None) -> Generator[str, None, None]:
-        """The lines of each chunk in order: from other processes, or from this one, which reads and writes meanwhile."""
+        """The lines of each chunk in order: from other processes, or from this one, which reads and writes at once."""
         if workers is not None:
             return workers.map(stream)
         return overlapped((self.encode(chunk) for chunk in stream), self.compute, self.finish)

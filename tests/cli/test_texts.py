@@ -1,0 +1,154 @@
+"""The commands with whole texts: check, train, evaluate, predict, info, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toys
+from lookright.cli.main import main
+
+
+def lookright(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([*map(str, arguments)])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def write(path: Path, texts: list[tuple[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps({"text": text, "label": gold}) + "\n" for text, gold in texts))
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write(folder / "train.jsonl", toys.toy_texts(24, 0))
+    write(folder / "dev.jsonl", toys.toy_texts(10, 1))
+    rows = "".join(f'{number},"{text}",{label}\n' for number, (text, label) in enumerate(toys.toy_texts(10, 2)))
+    (folder / "test.csv").write_text("id,body,topic\n" + rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tiny_llama: Path) -> Path:
+    sets = ["--train", data / "train.jsonl", "--dev", data / "dev.jsonl"]
+    options = ["--epochs", "1", "--device", "cpu", "--quiet"]
+    assert main([*map(str, ["train", "--base", tiny_llama, *sets, *options, "--out", data / "model"])]) == 0
+    return data / "model"
+
+
+def test_train_reads_the_task_from_the_data(
+    data: Path, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = write(tmp_path / "t.jsonl", toys.toy_texts(5, 3))
+    code, out, err = lookright(
+        capsys, "train", "--base", tiny_llama, "--train", data / "train.jsonl", "--dev", "0.2", "--epochs", "1",
+        "--pooling", "max", "--out", tmp_path / "out", "--json", "--test", test,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "task: text, single-label" in err
+    assert json.loads(out)["test"]["headline"] == "accuracy"
+    recipe = (tmp_path / "out" / "recipe.toml").read_text()
+    assert 'task = "text"' in recipe
+    assert 'pooling = "max"' in recipe
+    assert "# subword =" in recipe
+
+
+def test_a_dry_run_resolves_and_trains_nothing(
+    data: Path, tiny_llama: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = lookright(
+        capsys, "train", "--base", tiny_llama, "--train", data / "train.jsonl", "--plan", "causal", "--dry-run"
+    )
+    assert code == 0
+    assert 'pooling = "last"' in out
+
+
+def test_evaluate_and_its_plots(data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ["--text-column", "body", "--label-column", "topic"]
+    code, out, err = lookright(capsys, "evaluate", model, data / "test.csv", *columns, "--plots", tmp_path / "plots")
+    assert code == 0, err
+    assert out.startswith("accuracy: ")
+    assert (tmp_path / "plots" / "confusion.png").is_file()
+    code, out, _ = lookright(capsys, "evaluate", model, data / "dev.jsonl", "--json", "--quiet")
+    assert json.loads(out)["n_texts"] == 10
+
+
+def test_predict_keeps_what_a_record_holds(
+    data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = lookright(capsys, "predict", model, data / "test.csv", "--text-column", "body", "--all-scores")
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["id"] for row in rows] == [str(number) for number in range(10)]
+    assert all(row["label"] in ("good", "bad") and set(row["scores"]) == {"good", "bad"} for row in rows)
+    plain = tmp_path / "lines.txt"
+    plain.write_text("a fine film\n\nan awful film\n")
+    code, out, _ = lookright(capsys, "predict", model, plain)
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["a fine film", "", "an awful film"]
+
+
+@pytest.mark.slow
+def test_workers_say_the_same(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["predict", model, data / "train.jsonl", "--quiet"]
+    alone = [json.loads(line) for line in lookright(capsys, *command)[1].splitlines()]
+    shared = [json.loads(line) for line in lookright(capsys, *command, "--workers", "2")[1].splitlines()]
+    assert [row["label"] for row in alone] == [row["label"] for row in shared]
+    assert [row["score"] for row in alone] == pytest.approx([row["score"] for row in shared], abs=1e-5)
+
+
+def test_info_and_check(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = lookright(capsys, "info", model)
+    assert code == 0
+    for words in ("classifier  ", "target      single-label", "labels      bad, good", "pooled by mean"):
+        assert words in out
+    code, out, _ = lookright(capsys, "info", model, "--json")
+    assert json.loads(out)["classifier"]["labels"] == ["bad", "good"]
+    code, out, _ = lookright(capsys, "check", data / "train.jsonl", data / "dev.jsonl", "--model", model)
+    assert "every text fits" in out
+    assert code == 0 or "fail" in out
+
+
+BAD = [
+    (["train", "--train", "{data}/one.jsonl"], "every text of train has the label 'x'"),
+    (["train", "--train", "{data}/none.csv"], "no 'label' or 'labels' here, only 'text', 'topic'"),
+    (["train", "--train", "{data}/train.jsonl", "--dev", "{data}/other.jsonl"], "dev has none of the classifier's"),
+    (["train", "--train", "{data}/train.jsonl", "--subword", "first"], "subword is given, which is for --task tags"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=range(len(BAD)))
+def test_bad_input_is_one_clear_line_and_leaves_nothing(
+    data: Path, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    write(data / "one.jsonl", [("a", "x"), ("b", "x")])
+    write(data / "other.jsonl", [("a", "x"), ("b", "y")])
+    (data / "none.csv").write_text("text,topic\na,b\n")
+    command = [part.format(data=data) for part in arguments]
+    code, out, err = lookright(capsys, *command, "--base", tiny_llama, "--out", tmp_path / "out", "--quiet")
+    assert code in (1, 2)
+    assert out == ""
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_only_the_other_kind_of_model_takes(
+    data: Path, model: Path, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lookright import Tagger
+
+    Tagger.from_pretrained(tiny_llama, labels=["PER"], device="cpu").save_pretrained(tmp_path / "tagger")
+    for arguments, words in (
+        (["evaluate", tmp_path / "tagger", data / "dev.jsonl", "--plots", tmp_path], "--plots is for text classifiers"),
+        (["predict", tmp_path / "tagger", data / "dev.jsonl", "--all-scores"], "is a tagger"),
+        (["predict", model, data / "dev.jsonl", "--format", "conll"], "written as jsonl, not conll"),
+        (["predict", model, data, "--out", tmp_path / "labeled"], "give it the files of a folder one by one"),
+    ):
+        code, _, err = lookright(capsys, *arguments)
+        assert code == 2
+        assert words in err

@@ -136,9 +136,9 @@ def test_a_regression_from_pairs_of_text_and_number(tiny_llama: Path) -> None:
 def test_what_was_settled_is_not_asked_again(folder: Path, tiny_llama: Path) -> None:
     with pytest.raises(RecipeError, match="is a saved text classifier, which has its own plan, pooling"):
         TextClassifier.from_pretrained(folder, plan="0000", pooling="max")
-    with pytest.raises(ModelFolderError, match="holds a text classifier; TextClassifier.from_pretrained reads it"):
+    with pytest.raises(ModelFolderError, match=r"holds a text classifier; TextClassifier\.from_pretrained reads it"):
         Tagger.from_pretrained(folder)
-    with pytest.raises(RecipeError, match="plan is no option of fit; give it to TextClassifier.from_pretrained"):
+    with pytest.raises(RecipeError, match=r"plan is no option of fit; give it to TextClassifier\.from_pretrained"):
         make(tiny_llama).fit(toys.toy_texts(4), plan="0000")
     with pytest.raises(LabelError, match="expected a list of names"):
         TextClassifier.from_pretrained(tiny_llama, labels="abc")
@@ -148,7 +148,7 @@ def test_what_was_settled_is_not_asked_again(folder: Path, tiny_llama: Path) -> 
 
 def test_a_tagger_is_no_text_classifier(tiny_llama: Path, tmp_path: Path) -> None:
     Tagger.from_pretrained(tiny_llama, labels=["PER"], device="cpu").save_pretrained(tmp_path / "tagger")
-    with pytest.raises(ModelFolderError, match="holds a tagger; Tagger.from_pretrained reads it"):
+    with pytest.raises(ModelFolderError, match=r"holds a tagger; Tagger\.from_pretrained reads it"):
         TextClassifier.from_pretrained(tmp_path / "tagger")
 
 

@@ -6,8 +6,8 @@
     python benchmarks/quality/texts.py --data data --runs text-runs.jsonl --table --record
 
 `data` holds `banking77/` and `trec-qc/` with `train.jsonl` and `test.jsonl`, and for TREC's fine labels
-`train-fine.jsonl` and `test-fine.jsonl`. No set has a dev file: a tenth of train is held out by content, the same for every system, and chooses checkpoint,
-regularisation, plan and pooling. Test is only scored.
+`train-fine.jsonl` and `test-fine.jsonl`. No set has a dev file: a tenth of train is held out by content, the same for
+every system, and chooses checkpoint, regularisation, plan and pooling. Test is only scored.
 
 Every finished run is a row of the file and is not run again, as long as data, seed and settings are the same; a process
 that is stopped goes on where it was. On one slow core a run of ours takes two to four minutes, so that 3 sets x 3 plans

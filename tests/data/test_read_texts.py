@@ -139,15 +139,16 @@ def test_empty_texts_are_kept_and_said(tmp_path: Path, caplog: pytest.LogCapture
     assert "1 empty text: read as a text of one placeholder; the first is" in caplog.text
 
 
-def test_texts_to_classify_keep_the_rest_of_their_records(tmp_path: Path) -> None:
-    records = ({"id": 7, "text": "x", "label": "old", "score": 1}, {"text": "y", "text_pair": "z"})
+def test_texts_to_classify_keep_their_records_but_for_the_gold(tmp_path: Path) -> None:
+    records = ({"id": 7, "text": "x", "label": "old", "value": 1}, {"text": "y", "text_pair": "z", "labels": []})
     file = lines(tmp_path / "a.jsonl", *records)
-    assert [(text.parts, rest) for text, rest in iter_texts(file)] == [(("x",), {"id": 7}), (("y", "z"), {})]
+    found = [(text.parts, rest) for text, rest in iter_texts(file)]
+    assert found == [(("x",), {"id": 7, "text": "x", "value": 1}), (("y", "z"), {"text": "y", "text_pair": "z"})]
     plain = written(tmp_path / "a.txt", "one\n\nthree\n")
-    assert [text.text for text, _ in iter_texts(plain)] == ["one", "", "three"]
-    table = written(tmp_path / "a.csv", "id,body\n1,x\n")
-    [(text, rest)] = iter_texts(table, columns=TextColumns("body"))
-    assert (text.text, rest) == ("x", {"id": "1"})
+    assert [(text.text, rest["text"]) for text, rest in iter_texts(plain)] == [(t, t) for t in ("one", "", "three")]
+    table = written(tmp_path / "a.csv", "text,body,gold\n1,x,y\n")
+    [(text, rest)] = iter_texts(table, columns=TextColumns("body", label="gold"))
+    assert (text.text, rest) == ("x", {"text": "1", "body": "x"})
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_a_text_does_not_depend_on_its_company(tiny_llama: Path, how: str, plan:
 
 @pytest.mark.parametrize("how", POOLING_CHOICES)
 def test_gradients_do_not_depend_on_the_layout(tiny_llama: Path, how: str) -> None:
-    model = classifier(tiny_llama, "0011", pooling=how)
+    model = classifier(tiny_llama, "0011", pooling=how)  # seeds what is drawn after it, too
     texts, labels = [torch.randint(5, 90, (n,)) for n in (4, 2, 9)], torch.tensor([0, 2, -100])
 
     def gradients(batches: list[tuple[dict[str, Any], Tensor]]) -> list[Tensor]:
@@ -232,8 +232,9 @@ def test_gradients_do_not_depend_on_the_layout(tiny_llama: Path, how: str) -> No
     together = gradients([(padded(texts, "left", 0), labels)])
     apart = gradients([({"input_ids": t[None]}, labels[i : i + 1]) for i, t in enumerate(texts)])
     packed = gradients([({"input_ids": torch.cat(texts)[None], "lengths": (4, 2, 9)}, labels)])
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(together, apart, strict=True))
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(together, packed, strict=True))
+    largest = max(float(gradient.abs().max()) for gradient in together)
+    for other in (apart, packed):
+        assert max(float((a - b).abs().max()) for a, b in zip(together, other, strict=True)) <= 1e-5 * largest
 
 
 def test_an_encoder_under_the_same_class(tiny_encoder: Path) -> None:

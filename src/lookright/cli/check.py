@@ -72,7 +72,8 @@ def task_of(args: argparse.Namespace) -> str:
         return recipe.task
     for file in args.files:
         with contextlib.suppress(DataError):
-            return "text" if recipe.target is not None else task_in(file, text_columns(args))
+            asked = recipe.target is not None or recipe.format in ("csv", "tsv")
+            return "text" if asked else task_in(file, text_columns(args))
     return "tags"
 
 

@@ -24,7 +24,7 @@ def task_of(recipe: Recipe) -> str:
 
     if recipe.task is not None:
         return recipe.task
-    if recipe.target is not None or recipe.pooling is not None:
+    if recipe.target is not None or recipe.pooling is not None or recipe.format in ("csv", "tsv"):
         return "text"
     assert recipe.base is not None
     assert recipe.train is not None

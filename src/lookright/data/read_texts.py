@@ -30,9 +30,6 @@ FORMATS: Final = ("auto", "jsonl", "csv", "tsv", "hub")
 LABEL_KEYS: Final = ("labels", "label")
 SEPARATOR: Final = "|"
 """Between the labels in one cell of a table."""
-PREDICTED: Final = ("labels", "label", "score", "scores", "value")
-"""What a prediction is written under."""
-
 _JSON_SUFFIXES: Final = (".jsonl", ".ndjson", ".json")
 
 log: Final = logging.getLogger("lookright.data")
@@ -104,7 +101,7 @@ def read_texts(
 def iter_texts(
     path: str | Path, *, format: str = "auto", columns: TextColumns | None = None
 ) -> Iterator[tuple[Text, Record]]:
-    """Read texts to be classified one at a time, each with the rest of its record but its gold.
+    """Read texts to be classified one at a time, each with its record but for its gold.
 
     Formats are those of `read_texts`, and "text", a text on each line, which "auto" takes for whatever is nothing else.
 
@@ -115,13 +112,12 @@ def iter_texts(
     if (_format(path, format, plain="text")) == "text":
         name = name_of(path)
         for number, line in iter_lines(path):
-            yield Text(line, path=name, line=number), {}
+            yield Text(line, path=name, line=number), {"text": line}
         return
-    gold = {columns.label} if columns.label else set()
+    gold = {*LABEL_KEYS, columns.label}
     found, *_ = _source(path, format, columns, labeled=False)
     for read in _reads(found, name_of(path), columns, None):
-        used = {columns.text, columns.pair, *PREDICTED, *gold}
-        yield read.text, {key: value for key, value in read.rest.items() if key not in used}
+        yield read.text, {key: value for key, value in read.rest.items() if key not in gold}
 
 
 def task_in(path: str | Path, columns: TextColumns | None = None) -> str:

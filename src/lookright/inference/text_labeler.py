@@ -23,16 +23,12 @@ depend neither on the number of processes nor on what they do at a time."""
 Chunk = list[tuple[Text, Record]]
 
 
-def record_of(
-    text: Text, rest: Record, said: Classification, settings: TextSettings, *, all_scores: bool
-) -> dict[str, Any]:
-    """What is written about a text: what else its record held, the text, and what is said about it."""
-    record: dict[str, Any] = {**rest, "text": text.text}
-    if text.text_pair is not None:
-        record["text_pair"] = text.text_pair
+def record_of(rest: Record, said: Classification, settings: TextSettings, *, all_scores: bool) -> dict[str, Any]:
+    """What is written about a text: its record, without its gold, and what is said about it."""
     if settings.target == Target.REGRESSION:
-        return {**record, "value": said.value}
+        return {**rest, "value": said.value}
     by_label = dict(zip(settings.labels, said.probabilities, strict=True))
+    record = dict(rest)
     if settings.target == Target.SINGLE:
         record |= {"label": said.label, "score": said.score}
     else:
@@ -81,8 +77,8 @@ class TextLabeler:
         chunk, pool = encoded
         settings = self.predictor.settings
         rows = (
-            record_of(text, rest, said, settings, all_scores=self.all_scores)
-            for (text, rest), said in zip(chunk, self.predictor.decide(pool, logits), strict=True)
+            record_of(rest, said, settings, all_scores=self.all_scores)
+            for (_, rest), said in zip(chunk, self.predictor.decide(pool, logits), strict=True)
         )
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

@@ -69,6 +69,7 @@ def test_a_dry_run_resolves_and_trains_nothing(
 
 
 def test_evaluate_and_its_plots(data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
     columns = ["--text-column", "body", "--label-column", "topic"]
     code, out, err = lookright(capsys, "evaluate", model, data / "test.csv", *columns, "--plots", tmp_path / "plots")
     assert code == 0, err

@@ -310,8 +310,9 @@ def test_labels_that_are_there_keep_their_weights_by_name(tiny_llama: Path) -> N
     assert torch.equal(model.score.weight[0], before["weather"])
     assert torch.equal(model.score.weight[2], before["arts"])
     assert model.attention is kept
-    extend_text_labels(model, TextSettings(labels=LABELS, pooling="mean"))
-    assert model.attention is None
+    plain = TextSettings(labels=LABELS, pooling="mean", dropout=0.3)
+    extend_text_labels(model, plain)
+    assert (model.attention, model.settings, model.dropout.p) == (None, plain, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,13 @@ def test_adapters_train_the_head_and_its_attention(tiny_llama: Path) -> None:
     assert result.n_trained < result.n_parameters / 4
 
 
+def test_the_whole_head_has_the_learning_rate_of_the_head(tiny_llama: Path, tmp_path: Path) -> None:
+    loop = trainer(tiny_llama, tmp_path, 1000, "packed", TRAIN, pooling="attention")
+    loop.recipe = loop.recipe.replace(learning_rate=1e-3, head_learning_rate=7e-3)
+    for name, parameter in loop.model.named_parameters():
+        assert loop.group_of(name, parameter)[0] == (1e-3 if name.startswith("backbone.") else 7e-3), name
+
+
 def test_a_temperature_is_fitted_where_asked(tiny_llama: Path) -> None:
     noisy = TextDataset(
         tuple(Text(t.text, labels=(("good", "bad")[i % 3 == 0],)) for i, t in enumerate(DEV)), Target.SINGLE

@@ -266,9 +266,11 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
             DataError: no gold; LabelError: another target, or not one label in common.
         """
         dataset = as_text_dataset(data, **{"target": self.settings.target, **options})
-        check_text_labels(dataset, self.settings, dataset.path or "the data")
+        unknown = check_text_labels(dataset, self.settings, dataset.path or "the data")
         logits = self.predictor.logits(dataset.texts, progress=progress)
-        report = make_text_report(dataset, logits, self.settings, level=level, samples=samples, seed=seed)
+        report = make_text_report(
+            dataset, logits, self.settings, unknown=unknown, level=level, samples=samples, seed=seed
+        )
         if name is not None:
             self._reports[name] = report
         return report

@@ -23,10 +23,11 @@ from lookright.text_metrics import (
     intervals,
 )
 from lookright.training.text_evaluation import score_logits
-from lookright.training.text_labels import check_text_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from lookright.training.labels import UnseenTypes
 
 CONFUSION_FILE: Final = "confusion.png"
 RELIABILITY_FILE: Final = "reliability.png"
@@ -174,16 +175,12 @@ def make_text_report(
     logits: FloatArray,
     settings: TextSettings,
     *,
+    unknown: UnseenTypes | None = None,
     level: float = 0.95,
     samples: int = 1000,
     seed: int = 0,
 ) -> TextReport:
-    """Score logits (n_texts, labels) against a data set's gold.
-
-    Raises:
-        LabelError: no gold, another target, or not one label in common.
-    """
-    unseen = check_text_labels(data, settings, data.path or "the data")
+    """Score logits (n_texts, labels) against a data set's gold; `unknown` is what `check_text_labels` found in it."""
     scores = score_logits(data, logits, settings)
     return TextReport(
         scores=scores,
@@ -191,7 +188,7 @@ def make_text_report(
         level=level,
         calibration=_calibration(scores, logits, settings),
         temperature=settings.temperature,
-        unknown_labels={} if unseen is None else unseen.counts,
+        unknown_labels={} if unknown is None else unknown.counts,
         data=data.path,
         data_hash=data.content_hash(),
     )

@@ -280,7 +280,7 @@ def _target(
     if numbers and all(number is not None for number in numbers) and any("." in str(gold) for gold, _ in golds):
         return Target.REGRESSION, Note("target", "target regression: the gold is numbers, not all of them whole")
     n_labels = len({str(gold) for gold, _ in golds})
-    return Target.SINGLE, Note("target", f"target single-label: {n_labels} labels")
+    return Target.SINGLE, Note("target", f"target single-label: {n_labels} label{'s' * (n_labels != 1)}")
 
 
 def _number(gold: Any, from_text: bool) -> float | None:

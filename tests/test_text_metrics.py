@@ -85,12 +85,12 @@ def test_intervals_are_those_of_drawn_texts() -> None:
     given_ = np.where(draw.random(120) < 0.7, gold, draw.integers(0, 3, 120))
     found = intervals(label_scores(one_hot(gold), one_hot(given_), LABELS, single=True), samples=4000)
     drawn: dict[str, list[float]] = {"accuracy": [], "macro_f1": []}
-    for _ in range(1500):
+    for _ in range(800):
         at = draw.integers(0, 120, 120)
         drawn["accuracy"].append(oracle.accuracy_score(gold[at], given_[at]))
         drawn["macro_f1"].append(oracle.f1_score(gold[at], given_[at], average="macro"))
     for name, values in drawn.items():
-        assert found[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=0.015)
+        assert found[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=0.02)
     assert found["accuracy"] == pytest.approx(found["micro_f1"])
     again = intervals(label_scores(one_hot(gold), one_hot(given_), LABELS, single=True), samples=4000)
     assert again == found

@@ -36,6 +36,7 @@ def written(path: Path, text: str) -> Path:
         ([["a", "b"], []], "multi-label", [("a", "b"), ()]),
         ([1, 2.5], "regression", [1.0, 2.5]),
         ([1.0, 2.0], "regression", [1.0, 2.0]),
+        ([2, 1e-3], "regression", [2.0, 0.001]),
         (["1.5", "2"], "single-label", [("1.5",), ("2",)]),
     ],
 )

@@ -277,7 +277,8 @@ def _target(
             )  # fmt: skip
         return Target.MULTI, Note("target", "target multi-label: each text has a list of labels")
     numbers = [_number(gold, separated) for gold, _ in golds]
-    if numbers and all(number is not None for number in numbers) and any("." in str(gold) for gold, _ in golds):
+    whole = [isinstance(gold, int) or str(gold).strip().lstrip("+-").isdigit() for gold, _ in golds]
+    if numbers and None not in numbers and not all(whole):
         return Target.REGRESSION, Note("target", "target regression: the gold is numbers, not all of them whole")
     n_labels = len({str(gold) for gold, _ in golds})
     return Target.SINGLE, Note("target", f"target single-label: {n_labels} label{'s' * (n_labels != 1)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -79,23 +80,11 @@ def _unquoted(cell: str) -> str:
 
 
 def _comma_rows(path: str | Path, name: str) -> Iterator[tuple[int, list[str]]]:
-    separator: str | None = None
-    began = 1
-
-    def lines() -> Iterator[str]:
-        nonlocal separator
-        for _, line in iter_lines(path):
-            yield line + "\n"
-
-    source = lines()
-    first = next(source, "")
+    lines = (line + "\n" for _, line in iter_lines(path))
+    first = next(lines, "")
     separator = ";" if first.count(";") > first.count(",") else ","
-
-    def all_lines() -> Iterator[str]:
-        yield first
-        yield from source
-
-    reader = csv.reader(all_lines(), delimiter=separator, strict=True)
+    reader = csv.reader(chain((first,), lines), delimiter=separator, strict=True)
+    began = 1
     while True:
         # The limit belongs to the whole process; it is lifted only while a row is read.
         before = csv.field_size_limit(_LONGEST_FIELD)

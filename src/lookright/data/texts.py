@@ -104,7 +104,7 @@ class TextDataset:
         object.__setattr__(self, "notes", tuple(self.notes))
         for number, text in enumerate(self.texts):
             if not self._fits(text):
-                where = (text.line is None and f"text {number}: ") or ""
+                where = f"text {number}: " if text.line is None else ""
                 raise DataError(
                     f"{where}no gold of the kind {self.target}: labels {text.labels}, number {text.value}",
                     path=text.path or self.path,

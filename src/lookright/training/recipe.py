@@ -42,9 +42,10 @@ class Recipe(RecipeForm):
 
     COMMAND: ClassVar[str] = "train"
     GROUPS: ClassVar[Mapping[str, str]] = GROUPS
-    # Where a run is written, whether it is a resumption, the test file and the tracker.
+    # Where a run is written, whether it is a resumption, the test file and the tracker; and the task, which labels and
+    # data decide, and which earlier runs do not name.
     FREE: ClassVar[frozenset[str]] = frozenset(
-        {"out", "resume", "test", "token_budget", "compile", "report_to", "trust_remote_code"}
+        {"task", "out", "resume", "test", "token_budget", "compile", "report_to", "trust_remote_code"}
     )
 
     # base

@@ -8,7 +8,7 @@ A run is a row of the runs file and is not run again; `--table` only shows what 
 dev at the chosen checkpoint, and at the last one, which is the fairer figure where settings are evaluated unequally
 often. All runs of a study have the same number of updates, but for `epochs`, whose question that is; `--updates 0`
 takes the epochs and the batch size that the recipe takes by itself. `--against NAME` also shows, for each setting, the
-difference to the one that is so named (under the same plan, where the study has several), paired over sets and seeds.
+difference to the one that has this name, or this last word in place of its own, paired over sets and seeds.
 """
 
 from __future__ import annotations
@@ -63,6 +63,12 @@ STUDIES: dict[str, dict[str, Options]] = {
         f"{plan} {opening}": {"plan": plan, "opening": opening}
         for plan in ("0011", "1111")
         for opening in ("sudden", "soft:0.1", "soft:0.3", "soft:0.6", "reach:0.3", "drawn:0.3")
+    },
+    # top:4 of the four layers of lookright-nano: all but the embeddings and the last norm
+    "embeddings": {
+        f"{n} sentences, {name}": {"n_train": n, "train_layers": layers}
+        for n in (500, 5000)
+        for name, layers in (("trained", "all"), ("frozen", "top:4"))
     },
     "epochs": {
         f"{n} sentences, {epochs} epochs": {"n_train": n, "epochs": epochs}
@@ -165,7 +171,9 @@ def compare(args: argparse.Namespace, study: dict[str, Options], rows: list[dict
     print(f"\n| minus {args.against} | figure | " + " | ".join(places) + " | pairs |")
     print("|---" * (len(places) + 3) + "|")
     for setting in study:
-        other = next((name for name in (f"{setting.split()[0]} {args.against}", args.against) if name in study), None)
+        other = next(
+            (name for name in (f"{setting.rpartition(' ')[0]} {args.against}", args.against) if name in study), None
+        )
         if other in (None, setting):
             continue
         found = {name: (_by_seed(args, rows, setting, name), _by_seed(args, rows, other, name)) for name in args.sets}

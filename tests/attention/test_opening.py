@@ -6,10 +6,21 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.families import BY_NAME, FAMILIES, Family
-from tests.oracle import LENGTHS, TOLERANCE, Reference, difference, layouts, run_packed, run_padded, sees, sentences
+from tests.oracle import (
+    LENGTHS,
+    TOLERANCE,
+    Reference,
+    difference,
+    layouts,
+    run_packed,
+    run_padded,
+    run_plain,
+    sees,
+    sentences,
+)
 from torch.nn import functional
 
 from lookright.attention import apply_plan, check_plan, current_plan, kernels, packing, partly_open
@@ -58,6 +69,16 @@ def assert_between(family: Family, weight: float) -> None:
 @some
 def test_in_between_is_an_additive_mask(family):
     assert_between(family, 0.3)
+
+
+def test_in_between_where_the_ends_need_no_mask():
+    """Causal and full attention of a row without padding have kernels of their own, which take no weight."""
+    family, rights = BY_NAME["llama"], (0, 0, -1, -1)
+    model, row = family.model(), sentences()[0]
+    apply_plan(model, MaskPlan(rights), "sdpa")
+    with torch.no_grad(), partly_open(model, MaskPlan(rights), 0.3):
+        found = run_plain(model, [row])[0]
+    assert difference(found, Reference(family).states(row, rights, 0.3)) <= TOLERANCE
 
 
 @pytest.mark.slow
@@ -122,6 +143,7 @@ def test_gradients_in_between(name):
     st.lists(st.integers(1, 9), min_size=1, max_size=6),
     st.floats(1e-6, 0.999),
 )
+@example((None, None), UNBOUNDED, [6] * 5, 0.3)  # as many as would share a block
 def test_packed_rows_under_any_window(limit, right, lengths, weight):
     family, total = Family("made up", "llama", windows=(limit[0],) * 4, chunks=(limit[1],) * 4), sum(lengths)
     generator = torch.Generator().manual_seed(0)

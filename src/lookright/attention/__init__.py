@@ -3,6 +3,7 @@
 from lookright.attention.architecture import decoder_layers, is_encoder
 from lookright.attention.install import apply_plan, can_pack, current_plan, packed_kwargs, padded_kwargs
 from lookright.attention.masks import PLAN_KEY
+from lookright.attention.opening import partly_open
 from lookright.attention.probing import PathReport, ProbeReport, check_plan, expected_right_contexts, probe
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "is_encoder",
     "packed_kwargs",
     "padded_kwargs",
+    "partly_open",
     "probe",
 ]

@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 
 from lookright.errors import RecipeError, SchemeError
 from lookright.training.defaults import PRESETS, Facts, automatic_values
+from lookright.training.opening import SUDDEN, Opening
 from lookright.training.options import Option, option
 from lookright.training.recipe_form import RecipeForm
 from lookright.training.shared_options import adapters_given, check_machine, shared
@@ -116,6 +117,14 @@ class Recipe(RecipeForm):
         "text",
         "all",
         metavar="LAYERS",
+    )
+    opening: str = option(
+        "how the layers of the plan are opened: 'sudden', or over a share of the updates: 'soft:0.3' (a weight that "
+        "grows), 'reach:0.3' (ever further), 'drawn:0.3' (ever more often)",
+        "method",
+        "text",
+        SUDDEN,
+        metavar="HOW",
     )
     lora_r: int | None = shared("lora_r")
     lora_alpha: float | None = shared("lora_alpha")
@@ -225,6 +234,7 @@ class Recipe(RecipeForm):
             object.__setattr__(self, "scheme", _scheme(self.scheme))
         if not re.fullmatch(r"all|unmasked|top:[1-9]\d*", self.train_layers):
             raise RecipeError(f"train_layers is {self.train_layers!r}; expected 'all', 'unmasked', or 'top:N'")
+        Opening.parse(self.opening)
         adapters_given(self)
         check_machine(self)
 

@@ -25,11 +25,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lookright.attention import current_plan, partly_open
 from lookright.errors import LookRightError, OutputError, RecipeError
 from lookright.inference.device import is_out_of_memory
+from lookright.models.settings import LONGEST_WINDOW
 from lookright.models.store import refuse_damaged
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
+from lookright.training.opening import Opening
 from lookright.training.optimizers import hidden_matrices, make_optimizer
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.progress import Reporter, RunLog
@@ -81,6 +84,7 @@ class RunPlan:
         checkpoints: after which updates it is evaluated and saved.
         log_every: updates between two logged losses.
         patience: evaluations without a better score before stopping; 0 for never.
+        opening: updates after which the layers are as open as the model's plan says.
     """
 
     batch_size: int
@@ -89,6 +93,7 @@ class RunPlan:
     checkpoints: tuple[int, ...]
     log_every: int
     patience: int = 0
+    opening: int = 0
 
     @classmethod
     def of(cls, recipe: Recipe, n_sentences: int) -> RunPlan:
@@ -98,7 +103,8 @@ class RunPlan:
         per_epoch = math.ceil(n_sentences / recipe.batch_size)
         checkpoints = checkpoint_updates(recipe.epochs, per_epoch, recipe.evals_per_epoch)
         log_every = max(1, checkpoints[-1] // LOGGED_LOSSES)
-        return cls(recipe.batch_size, per_epoch, checkpoints[-1], checkpoints, log_every, recipe.patience)
+        opening = Opening.parse(recipe.opening).n_updates(checkpoints[-1])
+        return cls(recipe.batch_size, per_epoch, checkpoints[-1], checkpoints, log_every, recipe.patience, opening)
 
 
 def best_update(history: list[dict[str, Any]]) -> int | None:
@@ -107,11 +113,16 @@ def best_update(history: list[dict[str, Any]]) -> int | None:
     return max(scored, key=lambda e: (e["eval_score"], -e["step"]))["step"] if scored else None
 
 
-def out_of_patience(history: list[dict[str, Any]], patience: int) -> bool:
-    """Whether the last `patience` evaluations brought no better score; never when patience is 0."""
+def out_of_patience(history: list[dict[str, Any]], patience: int, opening: int = 0) -> bool:
+    """Whether the last `patience` evaluations brought no better score; never when patience is 0.
+
+    Those within the first `opening` updates do not count: the model was not yet trained for the plan that it is scored
+    under.
+    """
     scored = [entry["step"] for entry in history if "eval_score" in entry]
     best = best_update(history)
-    return bool(patience) and best is not None and len([step for step in scored if step > best]) >= patience
+    since = [step for step in scored if best is not None and step > max(best, opening)]
+    return bool(patience) and len(since) >= patience
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
@@ -319,7 +330,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        if out_of_patience(self.state.log_history, self.plan.patience):
+        if out_of_patience(self.state.log_history, self.plan.patience, self.plan.opening):
             self.control.should_training_stop = True
         return metrics
 
@@ -361,7 +372,29 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
 
 
 class TaggerTrainer(UpdateTrainer):
-    """The loop for taggers, whose head has a learning rate of its own."""
+    """The loop for taggers, whose head has a learning rate of its own, and whose layers may be opened gradually."""
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """As for all models, under what this update is to see; all else, scores on dev too, is under the whole plan."""
+        with self._opened():
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    def _opened(self) -> contextlib.AbstractContextManager[None]:
+        """The plan of the next update, and the weight of what lies ahead."""
+        done = int(self.state.global_step)
+        if done >= self.plan.opening:
+            return contextlib.nullcontext()
+        backbone = self.model.backbone
+        plan = current_plan(backbone)
+        assert plan is not None
+        assert isinstance(self.recipe, Recipe)
+        opening = Opening.parse(self.recipe.opening)
+        now, weight = opening.at(
+            done, self.plan.opening, plan, seed=self.recipe.seed, longest=self.recipe.window or LONGEST_WINDOW
+        )
+        return partly_open(backbone, now, weight)
 
     def muon_names(self) -> set[str]:
         """As for all models; the head is AdamW's."""

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.stats import ttest_rel
 
 from lookright.errors import DataError
-from lookright.metrics import Scores, paired_bootstrap
+from lookright.metrics import Scores, holm, paired_bootstrap
 from lookright.study.plans import SIXTEEN as PLANS
 from lookright.study.statistics import (
     Run,
@@ -18,7 +18,6 @@ from lookright.study.statistics import (
     choose_plan,
     compare_pairs,
     compare_runs,
-    holm,
     opened_further,
     paper_test,
     resampled,

@@ -124,7 +124,12 @@ def plans_figure(results: StudyResults) -> Any:
             if branch in data.branches:
                 shift = (number - (len(branches) - 1) / 2) * min(0.22, 0.7 / len(branches))
                 _points(axes, data.branches[branch], plans, number, shift, results.label(branch))
-        axes.set_xticks(range(len(plans)), plans, rotation=90 if max(map(len, plans)) > 3 else 0, family="monospace")
+        axes.set_xticks(
+            range(len(plans)),
+            plans,
+            rotation=90 if len(plans) > 8 or max(map(len, plans)) > 6 else 0,
+            family="monospace",
+        )
         axes.set_xlim(-0.6, len(plans) - 0.4)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)

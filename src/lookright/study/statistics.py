@@ -22,10 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookright.errors import DataError
-from lookright.metrics import Scores, approximate_randomization
+from lookright.metrics import Scores, approximate_randomization, holm, scores_of_counts
 from lookright.study.plans import all_plans, openness
 from lookright.study.rows import Counts
-from lookright.tags import Scheme
 
 FloatArray = NDArray[np.float64]
 LEVEL: Final = 0.95
@@ -167,23 +166,7 @@ def compare_runs(first: Runs, second: Runs, *, samples: int = SAMPLES) -> Differ
 
 def _pooled(runs: Runs, seeds: Sequence[int]) -> Scores:
     """Scores whose counts of each sentence are summed over seeds."""
-    counts = np.sum([runs[seed].counts for seed in seeds], axis=0)
-    figure = float(_figure(counts.sum(axis=0)))
-    return Scores(
-        convention="pooled over seeds", scheme=Scheme.IOB2, precision=None, recall=None, f1=figure, macro_f1=None,
-        per_type={}, accuracy=None, n_sentences=len(counts), n_words=0, per_sentence=counts,
-    )  # fmt: skip
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm 1979): each may be held against the level of a single test."""
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
+    return scores_of_counts(np.sum([runs[seed].counts for seed in seeds], axis=0), "pooled over seeds")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ LEVEL: Final = 0.01
 """Of the paper's test."""
 METHODS: Final = (
     "Intervals (95 %) are of the mean, by bootstrap over test sentences and seeds. p (sent.): approximate "
-    "randomization over sentences, all seeds together; p (both): paired bootstrap over sentences and seeds, rough below "
-    "five seeds. Both are two-sided; Holm: after Holm's correction over all comparisons of the data set. No figure "
-    "here covers the chance in pretraining."
+    "randomization over sentences, all seeds together; p (both): paired bootstrap over sentences and seeds, rough "
+    "below five seeds. Both are two-sided; Holm: after Holm's correction over all comparisons of the data set. No "
+    "figure here covers the chance in pretraining."
 )
 PAPERS_TEST: Final = (
     "The paper's test (Dukić and Šnajder 2024): one-sided paired t-test of means over seeds over 17 pairs of plans; "
@@ -264,7 +264,9 @@ def to_text(blocks: Sequence[Block], *, width: int = 100) -> str:
         elif isinstance(block, Paragraph):
             parts.append(_wrapped(block.text, width))
         else:
-            parts += ["\n".join([f"{block.title}:", *piece]) for piece in _pieces(block, width)]
+            title = _wrapped(f"{block.title}:", width)
+            pieces = [_with_long_last(block, width)] if block.left == len(block.rows[0]) else _pieces(block, width)
+            parts += ["\n".join([title, *piece]) for piece in pieces]
     return "\n\n".join(parts) + "\n"
 
 
@@ -291,6 +293,24 @@ def _pieces(table: Table, width: int) -> list[list[str]]:
             blocks.append([])
         blocks[-1].append(column)
     return [[_line(row, widths, names, block) for row in table.rows] for block in blocks]
+
+
+def _with_long_last(table: Table, width: int) -> list[str]:
+    """The lines of a table of words, the last column wrapped."""
+    widths = [max(len(row[column]) for row in table.rows) for column in range(table.left - 1)]
+    indent = sum(widths) + 2 * len(widths)
+    if width - indent < 30:  # too narrow: below the others
+        indent = 4
+    lines = []
+    for row in table.rows:
+        head = "  ".join(cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=True)) + "  "
+        below = _wrapped(row[-1], width - indent).splitlines() or [""]
+        if len(head) <= indent:
+            lines.append((head + below.pop(0)).rstrip())
+        else:
+            lines.append(head.rstrip())
+        lines += [" " * indent + line for line in below]
+    return lines
 
 
 def _line(row: Sequence[str], widths: Sequence[int], names: Sequence[int], figures: Sequence[int]) -> str:

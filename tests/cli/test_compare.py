@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def test_the_terminal_shows_figures_and_sentences(run: Run, place: Path) -> None
     done = run("compare", place / "a.conll", place / "b.conll", "--test", place / "test.conll", "--samples", "100")
     assert done.code == 0, done.err
     assert "strict span F1, IOB2, micro, x 100, on 3 sentences" in done.out
-    assert "difference       +13.33" in done.out
+    assert re.search(r"^difference +\+13\.33$", done.out, re.MULTILINE)
     assert (
         "2 of 3 sentences are tagged differently: 1 right in a.conll alone, 0 in b.conll alone, 1 in neither."
         in done.out

@@ -194,12 +194,7 @@ def curves_figure(results: StudyResults) -> Any:
     shown = [(d, b, r) for d in results.data for b, r in d.branches.items() if r.curves]
     figure, panels = _panels(len(shown), width=5.6, height=3.4)
     for axes, (data, branch, result) in zip(panels, shown, strict=True):
-        chosen = None if result.choice is None else result.choice.plan
-        most = max(result.curves, key=openness)
-        special: dict[str, tuple[str, str]] = {most: (COLOURS[1], f"most open: {most}")}
-        if chosen in result.curves:
-            special[str(chosen)] = (COLOURS[2], f"chosen on dev: {chosen}")
-        special |= {p: (COLOURS[0], f"causal: {p}") for p in result.curves if is_causal(p) and p != chosen}
+        special = _special(result)
         for plan, curve in result.curves.items():
             colour, label = special.get(plan, ("#bdbdb8", "other plans"))
             figures = [100 * value for value in curve.figures]
@@ -209,5 +204,18 @@ def curves_figure(results: StudyResults) -> Any:
         axes.set_axisbelow(True)
         several = len(results.branches) > 1
         _style(axes, f"{data.name}, {results.label(branch)}" if several else data.name, "update", f"{_unit(data)}, dev")
-        axes.legend(fontsize=8, frameon=False, loc="best")
+        handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each label once
+        axes.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, loc="best")
     return figure
+
+
+def _special(result: BranchResult) -> dict[str, tuple[str, str]]:
+    """The plans that are drawn in colour, with colour and label."""
+    if len(result.curves) == 1:
+        return {plan: (COLOURS[0], f"plan {plan}") for plan in result.curves}
+    most = max(result.curves, key=openness)
+    special = {most: (COLOURS[1], f"most open: {most}")}
+    special |= {plan: (COLOURS[0], f"causal: {plan}") for plan in result.curves if is_causal(plan)}
+    if result.choice is not None and result.choice.plan in result.curves:
+        special[result.choice.plan] = (COLOURS[2], f"chosen on dev: {result.choice.plan}")
+    return special

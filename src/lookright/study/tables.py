@@ -125,7 +125,7 @@ def overview(results: StudyResults) -> list[list[str]]:
             for data in results.data:
                 summary = data.branches[branch].by_plan.get(plan) if branch in data.branches else None
                 mark = "*" if summary is not None and _chosen(data.branches[branch]) == plan else ""
-                cells.append("-" if summary is None else mean_and_sd(summary) + mark)
+                cells.append("-" if summary is None else mark + mean_and_sd(summary))
             rows.append([*_name_cells(results, branch, plan), *cells])
     return rows
 
@@ -145,7 +145,7 @@ def _systems(results: StudyResults, data: DataResult) -> list[list[str]]:
             interval = f"{points(summary.low)} to {points(summary.high)}"
             seeds = str(len(summary.seeds))
             mark = "*" if _chosen(result) == plan else ""
-            figures = [points(summary.dev), mean_and_sd(summary) + mark, interval, seeds]
+            figures = [points(summary.dev), mark + mean_and_sd(summary), interval, seeds]
             rows.append([*_name_cells(results, branch, plan), *figures])
     return rows
 

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lookright.cli.libraries import calm
-from lookright.cli.output import data, say, table
+from lookright.cli.output import data, percent, say, table, text_width
 from lookright.cli.recipe_flags import add_some_recipe_arguments, recipe_from
 from lookright.cli.tagger_flags import READING, reading_options
 
@@ -76,17 +76,22 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(result: TaggerComparison) -> str:
     """Figures, difference, types and notes as text."""
+    from lookright.study.tables import Table, p_words, to_text
+
     names, test = result.names, result.bootstrap
     lines = [f"{test.figure}, x 100, on {result.n_sentences:,} sentences of {result.data or 'the test set'}:", ""]
-    rows = [[name, _points(score.headline[1])] for name, score in zip(names, result.scores, strict=True)]
+    rows = [[name, percent(score.headline[1])] for name, score in zip(names, result.scores, strict=True)]
     rows.append(["difference", f"{100 * test.difference:+.2f}"])
     lines += [table(rows), ""]
     lines.append(
         f"95 % interval of the difference {100 * (test.low or 0):+.2f} to {100 * (test.high or 0):+.2f} ({test.method})"
     )
-    lines.append(f"p {_p(result.p_value)} ({result.randomization.method}); p {_p(test.p_value)} by the bootstrap")
+    lines.append(
+        f"p {p_words(result.p_value)} ({result.randomization.method}); p {p_words(test.p_value)} by the bootstrap"
+    )
     lines.append("Over sentences: whether these very models would rank alike on others. Seeds are for a study.")
-    lines += ["", table(_type_rows(result))]
+    what = "F1 of each tag" if result.scores[0].accuracy is not None else "F1 of each type"
+    lines += ["", to_text([Table(what, _type_rows(result))], width=text_width()).rstrip()]
     lines += ["", *(f"note: {note}" for note in result.notes)] if result.notes else []
     lines += ["", tally(result), ""]
     return "\n".join(lines)
@@ -103,29 +108,17 @@ def tally(result: TaggerComparison) -> str:
 
 
 def _type_rows(result: TaggerComparison) -> list[list[str]]:
+    from lookright.study.tables import p_cell
+
     rows = [["type", "gold", *result.names, "difference", "95 % interval", "p", "Holm"]]
     for item in result.types:
-        figures = [_points(score.f1) for score in (item.first, item.second)]
-        if item.difference is None:
-            tests = ["-"] * 4
-        else:
-            tests = [f"{100 * item.difference:+.2f}", f"{100 * (item.low or 0):+.1f} to {100 * (item.high or 0):+.1f}"]
-            tests += [
-                _p(item.p_value).removeprefix("= ").replace(" ", ""),
-                _p(item.holm).removeprefix("= ").replace(" ", ""),
-            ]
+        figures = [percent(score.f1) for score in (item.first, item.second)]
+        tests = ["-"] * 4
+        if item.difference is not None and item.low is not None and item.high is not None:
+            tests = [f"{100 * item.difference:+.2f}", f"{100 * item.low:+.1f} to {100 * item.high:+.1f}"]
+            tests += [p_cell(p) for p in (item.p_value, item.holm) if p is not None]
         rows.append([item.type, f"{item.first.gold:,}", *figures, *tests])
     return rows
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def show(result: TaggerComparison, most: int) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lookright.cli.output import data, say
+from lookright.cli.output import data, say, text_width
 from lookright.training.defaults import DEVICES
 
 if TYPE_CHECKING:
@@ -90,11 +88,6 @@ def show_runs(study: Study, out: str) -> None:
         state = "left" if row is None else str(row["status"])
         reason = f"  ({row['error']})" if row is not None and state == "failed" else ""
         data(f"{state:<6}  {job.id}  {job.name}{reason}\n")
-
-
-def text_width() -> int:
-    """The width of the terminal, between 80 and 160; 100 where there is none."""
-    return min(160, max(80, shutil.get_terminal_size((100, 24)).columns)) if sys.stdout.isatty() else 100
 
 
 @contextlib.contextmanager

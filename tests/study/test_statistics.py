@@ -129,6 +129,9 @@ def test_the_plan_is_chosen_by_dev_over_common_seeds_and_ties_go_to_fewer_open_g
     tie = choose_plan(plans_of({}))
     assert tie is not None
     assert tie.plan == "0000"
+    fewer = choose_plan({plan: runs for plan, runs in plans_of({}).items() if plan in ("0011", "0100")})
+    assert fewer is not None
+    assert fewer.plan == "0100"  # opens less, though it is the later name
     lucky = plans["0001"][1]
     plans["0001"] = {0: plans["0001"][0]}
     plans["0011"][1] = Run(0.99, lucky.test, lucky.counts, lucky.drawn)  # seed 1 is not common any more

@@ -58,6 +58,23 @@ def test_what_is_left_is_divided_by_the_number_of_batches(tiny_llama: Path, monk
     assert losses[4][0] == pytest.approx(losses[0][0])  # what is logged is the loss of the batch
 
 
+def test_the_learning_rate_does_not_come_down(tiny_llama: Path, monkeypatch: Any) -> None:
+    made: list[Any] = []
+    plain = UpdateTrainer.create_scheduler
+
+    def kept(self: UpdateTrainer, *args: Any) -> Any:
+        made.append(plain(self, *args))
+        return made[-1]
+
+    monkeypatch.setattr(UpdateTrainer, "create_scheduler", kept)
+    options = {"schedule": "cosine", "warmup_ratio": 0.0, "learning_rate": 1e-3}
+    result, _ = run(tiny_llama, dev=None, accumulation_fault=4, **options)
+    assert result.outcome.n_updates == 6  # of 15 batches
+    assert made[-1].get_last_lr()[0] == pytest.approx(1e-3 * Schedule("cosine", 15)(6))
+    run(tiny_llama, dev=None, **options)
+    assert made[-1].get_last_lr()[0] == pytest.approx(0)
+
+
 def test_one_evaluation_at_the_end(tiny_llama: Path) -> None:
     result, _ = run(tiny_llama, evals_per_epoch=0)
     scored = [entry["step"] for entry in result.outcome.history if "eval_score" in entry]

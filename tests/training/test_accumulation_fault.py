@@ -62,8 +62,8 @@ def test_the_learning_rate_does_not_come_down(tiny_llama: Path, monkeypatch: Any
     made: list[Any] = []
     plain = UpdateTrainer.create_scheduler
 
-    def kept(self: UpdateTrainer, *args: Any) -> Any:
-        made.append(plain(self, *args))
+    def kept(self: UpdateTrainer, *args: Any, **options: Any) -> Any:
+        made.append(plain(self, *args, **options))
         return made[-1]
 
     monkeypatch.setattr(UpdateTrainer, "create_scheduler", kept)

@@ -124,7 +124,8 @@ class StudyRecipe:
 
     def definition(self) -> dict[str, Any]:
         """What decides the numbers of a run."""
-        return {"options": dict(self.options), "updates": self.updates, "evals": self.evals}
+        evals = None if self.updates is None else self.evals
+        return {"options": dict(self.options), "updates": self.updates, "evals": evals}
 
 
 @dataclass(frozen=True)

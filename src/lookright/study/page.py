@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from lookright.study.plots import Picture
 from lookright.study.results import StudyResults
@@ -71,7 +71,10 @@ def _definitions(results: StudyResults) -> str:
     """What the study file says of each part."""
     lines = []
     for name, definition in results.study.definitions().items():
-        words = "; ".join(f"{key} {value}" for key, value in definition.items() if value not in (None, {}))
+        flat: dict[str, Any] = {}
+        for key, value in definition.items():
+            flat |= value if isinstance(value, dict) else {key: value}
+        words = ", ".join(f"{key} = {value}" for key, value in flat.items() if value is not None)
         lines.append(f"<tr><td class=name>{html.escape(name)}</td><td class=name>{html.escape(words)}</td></tr>\n")
     return f"<h2>What was crossed</h2>\n<div class=wide><table><tbody>{''.join(lines)}</tbody></table></div>\n"
 

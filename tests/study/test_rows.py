@@ -97,6 +97,15 @@ def test_a_changed_default_is_found_and_what_belongs_to_the_run_is_not() -> None
     assert recipe_difference(row, changed) == f"dropout is 0.1 in run {row['run']} and 0.2 in run other"
 
 
+def test_an_option_that_is_newer_than_a_row_had_its_default_there() -> None:
+    row = row_of(CELL, counts_of(0.5, 0))
+    newer = {**row, "recipe": {**row["recipe"], "accumulation_fault": 0}}
+    assert recipe_difference(row, newer) is None
+    assert recipe_difference(newer, row) is None
+    faulty = {**row, "recipe": {**row["recipe"], "accumulation_fault": 4}}
+    assert recipe_difference(row, faulty) == f"accumulation_fault is 0 in run {row['run']} and 4 in run {row['run']}"
+
+
 def test_rows_of_the_first_format_are_read(tmp_path: Path) -> None:
     runs = tmp_path / "runs.jsonl"
     runs.write_text(

@@ -61,6 +61,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookright.errors import DataError, OutputError
+from lookright.training.recipe import OPTIONS
 
 try:
     import fcntl
@@ -137,11 +138,13 @@ def unpack(line: Mapping[str, Any]) -> Counts:
 def recipe_difference(first: Row, second: Row, *, ignore: frozenset[str] = OF_THE_RUN) -> str | None:
     """An option of the recipe in which two runs differ that should not, in words; None when there is none.
 
-    It finds what the study file cannot tell: a default that was changed in the meantime.
+    It finds what the study file cannot tell: a default that was changed in the meantime. An option that an older row
+    does not know had its default there, which left everything as it was.
     """
     recipes = [{k: v for k, v in row["recipe"].items() if k not in ignore} for row in (first, second)]
     for name in sorted(recipes[0].keys() | recipes[1].keys()):
-        values = [recipe.get(name) for recipe in recipes]
+        default = OPTIONS[name].default if name in OPTIONS else None
+        values = [recipe.get(name, default) for recipe in recipes]
         if values[0] != values[1]:
             return f"{name} is {values[0]!r} in run {first['run']} and {values[1]!r} in run {second['run']}"
     return None

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from lookright.api import registration as _registration
 
 if TYPE_CHECKING:
+    from lookright.api.comparison import TaggerComparison, compare
     from lookright.api.report import Report
+    from lookright.api.studies import run_study
     from lookright.api.tagger import Tagger
     from lookright.data import (
         Dataset,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from lookright.errors import LookRightError, LookRightWarning
     from lookright.inference.predictor import Span
     from lookright.plan import MaskPlan
+    from lookright.study.definition import Study
     from lookright.tags import Scheme
     from lookright.training.recipe import Recipe
 
@@ -47,13 +50,17 @@ _HOMES = {
     "Scheme": "lookright.tags",
     "Sentence": "lookright.data",
     "Span": "lookright.inference.predictor",
+    "Study": "lookright.study.definition",
     "Tagger": "lookright.api.tagger",
+    "TaggerComparison": "lookright.api.comparison",
     "WordSplitter": "lookright.data",
+    "compare": "lookright.api.comparison",
     "hold_out": "lookright.data",
     "read_conll": "lookright.data",
     "read_dataset": "lookright.data",
     "read_hub": "lookright.data",
     "read_jsonl": "lookright.data",
+    "run_study": "lookright.api.studies",
     "write_conll": "lookright.data",
     "write_jsonl": "lookright.data",
     "write_spans_jsonl": "lookright.data",
@@ -71,14 +78,18 @@ __all__ = [
     "Scheme",
     "Sentence",
     "Span",
+    "Study",
     "Tagger",
+    "TaggerComparison",
     "WordSplitter",
     "__version__",
+    "compare",
     "hold_out",
     "read_conll",
     "read_dataset",
     "read_hub",
     "read_jsonl",
+    "run_study",
     "write_conll",
     "write_jsonl",
     "write_spans_jsonl",

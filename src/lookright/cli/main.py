@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "pretrain": "Train a base on plain text, or adapt one to looking right.",
     "predict": "Tag text, lines or labeled files with a saved tagger.",
     "evaluate": "Score a saved tagger on a labeled file, on the full gold.",
+    "study": "Run models x plans x seeds x data sets x recipes; tables, tests, plots, report.",
+    "compare": "Compare two taggers on a labeled file: difference, p-value, sentences that differ.",
     "check": "Look a labeled file over before training on it.",
     "info": "Describe a model and draw what a plan does in it.",
     "demo": "Train two small taggers on bundled data and compare their plans.",

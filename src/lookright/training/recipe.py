@@ -173,6 +173,16 @@ class Recipe(RecipeForm):
         metavar="X",
     )
     seed: int = shared("seed")
+    accumulation_fault: int = option(
+        "reproduce a fault: of every N batches only the last one's gradient is used, divided by N, and the schedule "
+        "counts the others, too, as the released code of arXiv 2401.14556 does with N = 4; 0: no fault",
+        "optimisation",
+        "int",
+        0,
+        low=0,
+        high=1024,
+        metavar="N",
+    )
     # encoding
     subword: str | None = option(
         "which sub-words of a word speak for it", "encoding", "choice", auto="mean", choices=("first", "last", "mean")
@@ -208,7 +218,7 @@ class Recipe(RecipeForm):
     )
     # selection
     evals_per_epoch: int = option(
-        "evaluations on dev, and checkpoints, per epoch", "selection", "int", 1, low=1, metavar="N"
+        "evaluations on dev, and checkpoints, per epoch; 0: one, at the end", "selection", "int", 1, low=0, metavar="N"
     )
     patience: int = option(
         "evaluations without a better score before stopping; 0: never stop early",

@@ -37,7 +37,7 @@ from lookright.training.optimizers import hidden_matrices, make_optimizer
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.progress import Reporter, RunLog
 from lookright.training.recipe import Recipe
-from lookright.training.schedule import Schedule, checkpoint_updates
+from lookright.training.schedule import Schedule, checkpoint_updates, updates_per_epoch
 from lookright.training.surroundings import weights_are_sharded
 
 log = logging.getLogger("lookright")
@@ -85,6 +85,9 @@ class RunPlan:
         log_every: updates between two logged losses.
         patience: evaluations without a better score before stopping; 0 for never.
         opening: updates after which the layers are as open as the model's plan says.
+        fault: `Recipe.accumulation_fault`.
+        n_scheduled: updates over which the learning rate falls; None for all. Under the fault there are more than are
+            done, so that it never comes down.
     """
 
     batch_size: int
@@ -94,17 +97,32 @@ class RunPlan:
     log_every: int
     patience: int = 0
     opening: int = 0
+    fault: int = 0
+    n_scheduled: int | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, n_sentences: int) -> RunPlan:
         """The plan of a resolved recipe for so many sentences."""
         assert recipe.epochs is not None
         assert recipe.batch_size is not None
-        per_epoch = math.ceil(n_sentences / recipe.batch_size)
+        fault = recipe.accumulation_fault
+        per_epoch = updates_per_epoch(n_sentences, recipe.batch_size, fault)
         checkpoints = checkpoint_updates(recipe.epochs, per_epoch, recipe.evals_per_epoch)
         log_every = max(1, checkpoints[-1] // LOGGED_LOSSES)
-        opening = Opening.parse(recipe.opening).n_updates(checkpoints[-1])
-        return cls(recipe.batch_size, per_epoch, checkpoints[-1], checkpoints, log_every, recipe.patience, opening)
+        scheduled = None
+        if fault > 1:
+            scheduled = math.ceil(recipe.epochs * updates_per_epoch(n_sentences, recipe.batch_size))
+        return cls(
+            recipe.batch_size,
+            per_epoch,
+            checkpoints[-1],
+            checkpoints,
+            log_every,
+            recipe.patience,
+            opening=Opening.parse(recipe.opening).n_updates(checkpoints[-1]),
+            fault=fault,
+            n_scheduled=scheduled,
+        )
 
 
 def best_update(history: list[dict[str, Any]]) -> int | None:
@@ -191,7 +209,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
 
         sampler = UpdateSampler(
             len(self.train_dataset), self.plan.batch_size, self.recipe.seed, epoch,
-            rank=self.args.process_index, world=self.args.world_size,
+            rank=self.args.process_index, world=self.args.world_size, fault=self.plan.fault,
         )  # fmt: skip
         return DataLoader(
             self.train_dataset,
@@ -240,13 +258,14 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
             )
         # Gradients are averaged over processes, so that the mean over words needs the number of processes back.
         scale = self.args.world_size / max(1, n_words)
+        lost = max(1, self.plan.fault)  # the fault divides by the number of batches of which one is left
         total = torch.zeros((), device=self.args.device)
         for index, batch in enumerate(batches):
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.autocast():
                     loss = self.compute_loss(model, self._on_device(batch)) * scale
-                self.accelerator.backward(loss)
+                self.accelerator.backward(loss if lost == 1 else loss / lost)
             total += loss.detach()
         return total
 
@@ -315,8 +334,9 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """The recipe's schedule, counted in updates."""
         if self.lr_scheduler is None:
-            warmup = math.ceil((self.recipe.warmup_ratio or 0.0) * num_training_steps)
-            schedule = Schedule(self.recipe.schedule or "linear", num_training_steps, warmup)
+            n_updates = self.plan.n_scheduled or num_training_steps
+            warmup = math.ceil((self.recipe.warmup_ratio or 0.0) * n_updates)
+            schedule = Schedule(self.recipe.schedule or "linear", n_updates, warmup)
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, schedule)
         return self.lr_scheduler
 

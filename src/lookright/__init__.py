@@ -13,6 +13,7 @@ from lookright.api import registration as _registration
 
 if TYPE_CHECKING:
     from lookright.api.report import Report
+    from lookright.api.searching import search_plan
     from lookright.api.tagger import Tagger
     from lookright.data import (
         Dataset,
@@ -54,6 +55,7 @@ _HOMES = {
     "read_dataset": "lookright.data",
     "read_hub": "lookright.data",
     "read_jsonl": "lookright.data",
+    "search_plan": "lookright.api.searching",
     "write_conll": "lookright.data",
     "write_jsonl": "lookright.data",
     "write_spans_jsonl": "lookright.data",
@@ -79,6 +81,7 @@ __all__ = [
     "read_dataset",
     "read_hub",
     "read_jsonl",
+    "search_plan",
     "write_conll",
     "write_jsonl",
     "write_spans_jsonl",

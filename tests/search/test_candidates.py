@@ -36,7 +36,10 @@ def test_bounded_plans_say_their_look_ahead_and_can_be_limited() -> None:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: Candidates.of_groups(2, 4), "4 groups are asked for, but the model has only 2 layers; take --groups 2"),
+        (
+            lambda: Candidates.of_groups(2, 4),
+            "4 groups are asked for, but the model has only 2 layers; take --groups 2",
+        ),
         (lambda: Candidates.of_groups(4, 0), "there must be at least one; take --groups 1"),
         (lambda: Candidates.of_groups(12, 9), "512 plans are too many"),
         (lambda: Candidates.of_groups(40, 40), "1,099,511,627,776 plans"),
@@ -61,7 +64,10 @@ def test_ladders() -> None:
 
 
 plans_of_six = st.lists(
-    st.lists(st.sampled_from([0, 2, UNBOUNDED]), min_size=6, max_size=6).map(tuple), min_size=1, max_size=12, unique=True
+    st.lists(st.sampled_from([0, 2, UNBOUNDED]), min_size=6, max_size=6).map(tuple),
+    min_size=1,
+    max_size=12,
+    unique=True,
 )
 
 

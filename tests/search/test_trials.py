@@ -12,9 +12,7 @@ from lookright.search.prices import Cost
 from lookright.search.trials import ALL_PLANS, Ledger, Trial
 
 COUNTS = np.array([[1, 2, 1], [0, 0, 0], [70_000, 3, 3]])
-TRIAL = Trial(
-    "dev", "0,0,2,2", MaskPlan((0, 0, 2, 2)), 0, Cost(0, 10, 1.5, 0.1), 0.5, COUNTS, np.array([4, 9, 2])
-)
+TRIAL = Trial("dev", "0,0,2,2", MaskPlan((0, 0, 2, 2)), 0, Cost(0, 10, 1.5, 0.1), 0.5, COUNTS, np.array([4, 9, 2]))
 RUN = Trial("shared", ALL_PLANS, None, 20, Cost(100, 0, 2.0, 0.7))
 
 

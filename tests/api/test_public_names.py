@@ -28,6 +28,7 @@ PUBLIC = [
     "read_dataset",
     "read_hub",
     "read_jsonl",
+    "search_plan",
     "write_conll",
     "write_jsonl",
     "write_spans_jsonl",

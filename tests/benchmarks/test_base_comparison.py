@@ -8,9 +8,9 @@ from base_studies import counts_of, figure, gold
 from benchmarks.base.cells import PLANS
 from benchmarks.base.comparison import (
     Run,
-    _draw_means,
     choose_plan,
     compare,
+    draw_means,
     holm,
     opened_further,
     paper_test,
@@ -67,7 +67,7 @@ def test_seeds_that_differ_make_a_difference_unsure_that_sentences_alone_would_m
 
 def test_the_seeds_part_has_the_variance_of_a_mean_of_seeds() -> None:
     figures = np.array([0.70, 0.72, 0.77])  # no chance in sentences
-    drawn = _draw_means(np.repeat(figures[:, None], 100_000, axis=1))
+    drawn = draw_means(np.repeat(figures[:, None], 100_000, axis=1))
     assert drawn.mean() == pytest.approx(figures.mean(), abs=1e-4)
     assert drawn.std() == pytest.approx(figures.std(ddof=1) / np.sqrt(3), rel=0.02)
 

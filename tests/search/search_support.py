@@ -17,17 +17,11 @@ def toy_data(n: int, seed: int) -> Dataset:
 
 
 TRAIN, DEV = toy_data(40, 0), toy_data(60, 1)
-RECIPE: dict[str, Any] = {
-    "epochs": 1.0,
-    "batch_size": 4,
-    "learning_rate": 5e-3,
-    "precision": "float32",
-    "device": "cpu",
-}
+TRAINING: dict[str, Any] = {"epochs": 1.0, "batch_size": 4, "learning_rate": 5e-3, "precision": "float32"}
 """10 updates."""
 
 
 def search(base: Path, out: Path | None = None, **options: Any) -> Searched:
     """Search on a base, quietly."""
-    given: dict[str, Any] = {"train": TRAIN, "dev": DEV, "progress": False, **RECIPE, **options}
+    given: dict[str, Any] = {"train": TRAIN, "dev": DEV, "progress": False, "device": "cpu", **TRAINING, **options}
     return search_plan(base, given.pop("train"), given.pop("dev"), out=out, **given)

@@ -53,7 +53,7 @@ def test_bounded_plans_say_their_look_ahead_and_can_be_limited() -> None:
     ],
 )
 def test_what_cannot_be_searched_is_one_clear_line(make: object, told: str) -> None:
-    with pytest.raises(PlanError, match="\\A[^\n]+\\Z") as caught:
+    with pytest.raises(PlanError, match=r"\A[^\n]+\Z") as caught:
         make()  # type: ignore[operator]
     assert told in str(caught.value)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_support import DEV, TRAIN, search, toy_data
+from search_support import DEV, TRAIN, TRAINING, search, toy_data
 
 from lookright import Tagger
 from lookright.attention import check_plan, current_plan
@@ -41,10 +41,10 @@ def test_shared_trains_once_for_all_and_stays_within_its_budget(tiny_llama: Path
 
 
 def test_the_ladder_trains_each_step_and_the_best_comes_out(tiny_llama: Path, tmp_path: Path) -> None:
-    found = search(tiny_llama, tmp_path / "out", strategy="ladder", epochs=2.0)
+    found = search(tiny_llama, tmp_path / "out", strategy="ladder")
     result = found.result
     assert [trial.name for trial in result.trials] == ["0000", "0001", "0011", "0111", "1111"]
-    assert {trial.updates for trial in result.trials} == {20}
+    assert {trial.updates for trial in result.trials} == {10}
     assert result.cost.fine_tunings == pytest.approx(5)
     chosen = next(trial for trial in result.trials if trial.name == result.name)
     assert result.score == chosen.score
@@ -55,14 +55,13 @@ def test_the_ladder_trains_each_step_and_the_best_comes_out(tiny_llama: Path, tm
 def test_a_trial_is_the_fine_tuning_that_it_stands_for(tiny_llama: Path) -> None:
     found = search(tiny_llama, strategy="exhaustive", plans=["0000", "0011"], epochs=2.0)
     tagger = Tagger.from_pretrained(tiny_llama, plan=found.result.name, labels=TRAIN.labels(), device="cpu")
-    options = {"epochs": 2.0, "batch_size": 4, "learning_rate": 5e-3, "precision": "float32"}
-    result = tagger.fit(TRAIN, DEV, progress=False, **options)
+    result = tagger.fit(TRAIN, DEV, progress=False, **{**TRAINING, "epochs": 2.0})
     assert result.outcome.best_score == found.result.score
 
 
 def test_halving_trains_fewer_and_fewer_plans_further(tiny_llama: Path, tmp_path: Path) -> None:
     plans = ["0000", "0001", "0011", "1111"]
-    result = search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans, epochs=3.0).result
+    result = search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans, epochs=2.0).result
     stages = [trial.stage for trial in result.trials]
     assert stages == [*["round 1"] * 4, *["round 2"] * 2]
     assert result.budget == 2
@@ -100,14 +99,13 @@ def test_adapters_are_shared_too(tiny_llama: Path, tmp_path: Path) -> None:
 
 def test_plan_auto_searches_within_fit(tiny_llama: Path, tmp_path: Path) -> None:
     tagger = Tagger.from_pretrained(tiny_llama, device="cpu")
-    options = {"epochs": 1.0, "batch_size": 4, "learning_rate": 5e-3, "precision": "float32"}
-    result = tagger.fit(TRAIN, 0.4, plan="auto", out=tmp_path / "out", progress=False, **options)
+    result = tagger.fit(TRAIN, 0.4, plan="auto", out=tmp_path / "out", progress=False, **TRAINING)
     assert tagger.search_result is not None
     assert tagger.plan == tagger.search_result.plan
     assert result.outcome.best_score == tagger.search_result.score
     assert tagger.predict("Jordan said that it rains .") is not None
     assert Tagger.from_pretrained(tmp_path / "out").plan == tagger.plan
-    with pytest.raises(LookRightError, match="trained under the plan .* already; search from its base"):
+    with pytest.raises(LookRightError, match="already; search from its base"):
         tagger.fit(TRAIN, DEV, plan="auto", progress=False)
 
 
@@ -135,7 +133,7 @@ def test_what_cannot_be_searched_is_one_clear_line(tiny_llama: Path, options: di
 def test_encoders_and_saved_taggers_have_no_plan_to_search(
     tiny_encoder: Path, tiny_llama: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(LookRightError, match="bert is an encoder: .* no plan to search"):
+    with pytest.raises(LookRightError, match="bert is an encoder"):
         search(tiny_encoder)
     saved = Tagger.from_pretrained(tiny_llama, labels=TRAIN.labels()).save_pretrained(tmp_path / "saved")
     with pytest.raises(LookRightError, match="a saved tagger, which has its own plan"):

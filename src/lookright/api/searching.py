@@ -148,6 +148,7 @@ def fit_with_search(
     where = None if out is None else Path(out)
     check_out(where, resume=recipe.resume)
     train, dev_data = with_dev(train, dev if dev is not None else recipe.dev, {})
+    check_possible(recipe, dev_data)
     if bool(model.score.bias.any()):
         raise RecipeError(
             f"plan is 'auto', but this tagger was trained under the plan {tagger.plan} already; search from its base"

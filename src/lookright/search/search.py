@@ -61,7 +61,7 @@ def run_search(
     save: Callable[[SearchResult], None] | None = None,
     progress: bool = True,
 ) -> SearchResult:
-    """Search for a plan.
+    """Search for a plan. Call `check_possible` first.
 
     Args:
         make: a new, untrained tagger under a plan, which is probed. `Shared` asks for one only.
@@ -80,11 +80,9 @@ def run_search(
         progress: whether to show a table on stderr.
 
     Raises:
-        DataError: a dev set that says nothing about plans.
-        RecipeError: options that do not go with a search; the folder is of another search.
+        RecipeError: a budget that is not enough; the folder is of another search.
         OutputError: the folder holds something else, or cannot be written.
     """
-    check_possible(recipe, dev)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_notes_once())
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lookright-search-")))

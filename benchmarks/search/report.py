@@ -34,7 +34,7 @@ class Search:
         strategy: as it was asked for.
         set, seed: of the search.
         plan: that it found.
-        ranking: the plans that it ranked, by their figure on dev; those that went furthest.
+        ranking: what the plans were ranked by, the higher the better.
         seconds: of wall-clock time; None where it was not measured in one piece.
         fine_tunings: computation.
         test: the test figure of the tagger that came out; None where none did.
@@ -87,7 +87,8 @@ def searches_of(rows: Iterable[Row]) -> list[Search]:
         trials = [trial for trial in row["trials"] if trial["dev"] is not None]
         if any(trial["stage"] == "dev" for trial in trials):
             trials = [trial for trial in trials if trial["stage"] == "dev"]
-        ranking = {trial["plan"]: trial["dev"] for trial in trials}  # of rounds the last one that a plan was in
+        # Of rounds the last one that a plan was in; what was scored on fewer sentences was left behind there.
+        ranking = {trial["plan"]: trial["n_sentences"] + trial["dev"] for trial in trials}
         name, cost = row["variant"].removeprefix(SEARCH), row["cost"]["fine_tunings"]
         found.append(
             Search(name, row["set"], row["seed"], row["found"], ranking, row["search_seconds"], cost, row["test"])

@@ -22,13 +22,14 @@ def test_each_block_has_each_plan_as_often_as_its_probability_says(seed: int, ex
     draw = PlanDraw(ALL, seed, extremes, uniform)
     assert sum(draw.probabilities) == pytest.approx(1)
     for block in range(3):
-        counts = Counter(draw(update)[0] for update in range(block * draw.block, (block + 1) * draw.block))
+        draws = range(2 * block * draw.block, 2 * (block + 1) * draw.block, 2)
+        counts = Counter(draw(update)[0] for update in draws)
         for plan, probability in zip(ALL.plans, draw.probabilities, strict=True):
             assert abs(counts[plan] - probability * draw.block) < 1 + 1e-9
 
 
 def test_the_extremes_are_drawn_most_and_every_group_is_open_for_half_of_each_update() -> None:
-    draw = PlanDraw(ALL, extremes=0.25)
+    draw = PlanDraw(ALL, extremes=0.25, per_update=2)
     counts = Counter(ALL.name_of(plan) for update in range(640) for plan in draw(update))
     assert sorted(counts, key=lambda name: -counts[name])[:2] in (["0000", "1111"], ["1111", "0000"])
     assert counts["0000"] == pytest.approx(2 * 640 * (0.125 + 0.75 / 16), rel=0.05)
@@ -38,8 +39,15 @@ def test_the_extremes_are_drawn_most_and_every_group_is_open_for_half_of_each_up
         assert all((a == 0) != (b == 0) for a, b in zip(one.right_contexts, other.right_contexts, strict=True))
 
 
+def test_one_plan_an_update_is_two_an_update_one_after_the_other() -> None:
+    pairs, singles = PlanDraw(ALL, per_update=2), PlanDraw(ALL, per_update=1)
+    assert [pairs(number) for number in range(100)] == [
+        (*singles(2 * number), *singles(2 * number + 1)) for number in range(100)
+    ]
+
+
 def test_uniform_over_the_number_of_open_layers() -> None:
-    draw = PlanDraw(ALL, extremes=0.0, uniform="open", per_update=1)
+    draw = PlanDraw(ALL, extremes=0.0, uniform="open")
     counts = Counter(len(plan.unmasked_layers) for update in range(320) for plan in draw(update))
     assert all(count == pytest.approx(64, abs=11) for count in counts.values())
 

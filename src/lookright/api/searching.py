@@ -92,10 +92,9 @@ def search_plan(
         OutputError: `out` holds something else, or a search that is done.
     """
     recipe = (recipe or Recipe()).replace(**options)
-    given = base or recipe.base or BUNDLED
     if recipe.plan not in (None, "auto"):
         raise RecipeError(f"plan is {recipe.plan!r}, but it is the plan that is searched; give plans=[...]")
-    chosen = strategy_of(strategy)
+    given, chosen = base or recipe.base or BUNDLED, strategy_of(strategy)
     out = None if (place := out or recipe.out) is None else Path(place)
     check_out(out, resume=recipe.resume)
     reading = reading_options(recipe)

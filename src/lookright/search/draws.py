@@ -3,7 +3,7 @@
 What is drawn is a function of the seed and the number of the update, so that a run can be resumed. One set of weights
 for many networks is trained by the sandwich rule (Yu and Huang 2019, arXiv 1903.05134): the smallest and the largest
 are always among what is trained, since they bound the others. An update here costs what an ordinary one costs: its
-sentences are divided among two plans, instead of being seen under several.
+sentences are seen under one plan, or divided among two, instead of being seen under several.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ UNIFORM: Final = ("plans", "open")
 class PlanDraw:
     """The plans of each update.
 
-    Draws are spread evenly: in a block of updates each plan comes up as often as its probability says, give or take
-    one. Of two plans of an update the second is the opposite of the first, so that where all plans of some groups are
-    candidates, each group is open for half of every update.
+    Draws are spread evenly: in a block of draws each plan comes up as often as its probability says, give or take one.
+    Each draw is followed by its opposite, so that where all plans of some groups are candidates, each group is open for
+    half of the two.
 
     Attributes:
         candidates: what is drawn from.
         seed: of the draws.
-        extremes: probability that an update is under the two extremes, besides their share in the other updates.
+        extremes: probability of the two extremes, besides their share in the other draws.
         uniform: `plans`: over plans; `open`: over the number of open layers, then over the plans that have it.
-        per_update: plans of an update: 1 or 2.
+        per_update: plans of an update: 2, which divide its sentences; or 1, and the opposite in the next update. Two
+            make updates slower where they are small, since there are twice as many passes.
     """
 
     candidates: Candidates
     seed: int = 0
     extremes: float = 0.25
     uniform: str = "plans"
-    per_update: int = 2
+    per_update: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.extremes <= 1:
@@ -56,18 +57,20 @@ class PlanDraw:
 
     def __call__(self, update: int) -> tuple[MaskPlan, ...]:
         """The plans of an update, counted from 0."""
-        block, place = divmod(update, self.block)
+        number, turn = (update, 0) if self.per_update == 2 else divmod(update, 2)
+        block, place = divmod(number, self.block)
         first = self.candidates.plans[_block(self, block)[place]]
-        return (first,) if self.per_update == 1 else (first, self._opposites[first])
+        pair = first, self._opposites[first]
+        return pair if self.per_update == 2 else (pair[turn],)
 
     @property
     def block(self) -> int:
-        """Updates in a block."""
+        """Draws in a block."""
         return 2 * len(self.candidates)
 
     @cached_property
     def probabilities(self) -> tuple[float, ...]:
-        """Of each candidate to be the first plan of an update."""
+        """Of each candidate to be drawn; its opposite comes besides."""
         plans = self.candidates.plans
         if self.uniform == "plans":
             base = [1 / len(plans)] * len(plans)
@@ -88,7 +91,7 @@ class PlanDraw:
 
 @lru_cache(maxsize=16)
 def _block(draw: PlanDraw, number: int) -> tuple[int, ...]:
-    """The candidates of a block's updates: systematic sampling (Madow 1949), in random order."""
+    """The candidates of a block's draws: systematic sampling (Madow 1949), in random order."""
     source = random.Random(f"plans {draw.seed} {number}")
     borders = list(accumulate(draw.probabilities))
     start = source.random()

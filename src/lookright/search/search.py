@@ -103,7 +103,7 @@ def run_search(
             log.info("going on with a search: %d trials are done", len(ledger.trials))
         shop = Workshop(
             _FirstMade(make, first, most_open), tokenizer, train, dev, resolved, candidates, prices, folder, ledger,
-            judge, Table(judge.convention, budget, shown=progress), device,
+            judge, Table(judge.convention, budget, shown=progress), device, kept=out is not None,
         )  # fmt: skip
         del first
         found = strategy.run(shop, budget)

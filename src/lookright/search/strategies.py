@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Final, Protocol
 
 from lookright.errors import RecipeError
@@ -168,22 +168,22 @@ class Shared(_AllPlans):
         finalists: plans that are trained further.
         extremes: share of the updates that are under the causal and the most open plan, see `PlanDraw`.
         uniform: what is drawn uniformly otherwise: `plans`, or the number of `open` layers.
-        per_update: plans of an update: 1, or 2, which divide its sentences.
+        per_update: plans of an update: 1, or 2, which divide its sentences, see `PlanDraw`.
         rate: what the learning rate is multiplied by when a finalist is trained.
         rounds: of scoring, where all of dev costs too much.
-        leaders: the most plans that go on to the next round of scoring.
+        leaders: the most plans that go on to the next round of scoring, the causal one besides.
     """
 
     name: ClassVar[str] = "shared"
-    share: float = 0.47
-    scoring: float = 0.08
+    share: float = 0.45
+    scoring: float = 0.1
     finalists: int = 1
     extremes: float = 0.25
     uniform: str = UNIFORM[0]
-    per_update: int = 2
+    per_update: int = 1
     rate: float = 1.0
     rounds: int = 2
-    leaders: int = 4
+    leaders: int = 6
 
     def __post_init__(self) -> None:
         if not (self.share > 0 and self.scoring > 0 and self.share + self.scoring < 1):
@@ -204,6 +204,7 @@ class Shared(_AllPlans):
     def run(self, shop: Workshop, budget: float) -> Found:
         """Train the shared weights, score all plans, train the finalists on."""
         draw = PlanDraw(shop.candidates, shop.recipe.seed, self.extremes, self.uniform, self.per_update)
+        shop = replace(shop, kept=shop.kept or self.finalists > 1)
         model, weights = shop.shared("shared", shop.prices.updates_for(self.share * budget, evals=False), draw)
         scored = shop.score(model, "dev", self.scoring * budget, rounds=self.rounds, leaders=self.leaders)
         verdict = shop.judge.verdict(scored)

@@ -29,7 +29,7 @@ from lookright.search.progress import Table
 from lookright.search.runs import QuietRun, SharedRun
 from lookright.search.scoring import DevOrder, PlanScorer
 from lookright.search.trials import ALL_PLANS, IntArray, Ledger, Trial, figure_of
-from lookright.training.checkpoints import MODEL_FILE
+from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.fit import FitResult, fit
 from lookright.training.labels import settings_for
 from lookright.training.recipe import Recipe
@@ -59,6 +59,7 @@ class Workshop:
         judge: compares trials.
         table: shows trials as they end.
         device: where to.
+        kept: whether training runs leave checkpoints, which take time to write: to go on from, or back to.
     """
 
     make: Make
@@ -73,6 +74,7 @@ class Workshop:
     judge: Judge
     table: Table
     device: torch.device
+    kept: bool = True
 
     def separate(self, stage: str, name: str, updates: int, start: Path | None = None) -> Trial:
         """Train one plan from the base, or from weights that an earlier trial kept; its own weights are kept, too."""
@@ -82,6 +84,7 @@ class Workshop:
         model = self.make(self.candidates.named(name))
         _, trial = self.fit(model, stage, name, updates, start=start, begin=begin)
         with writing(self.folder.path):
+            self.folder.run(stage, name).mkdir(parents=True, exist_ok=True)
             save_file(trained_state(model), self.weights(stage, name))
         self._end(trial)
         RunFolder(self.folder.run(stage, name)).checkpoints.keep(())
@@ -111,12 +114,12 @@ class Workshop:
             begin: when the trial began; now, unless given.
         """
         begin = time.monotonic() if begin is None else begin
-        place = self.folder.run(stage, name)
+        place = self.folder.run(stage, name) if self.kept else None
         recipe = self.recipe.replace(
             epochs=self.prices.epochs(updates),
             learning_rate=rate * (self.recipe.learning_rate or 0.0),
             head_learning_rate=rate * (self.recipe.head_learning_rate or 0.0),
-            resume=(place / RUN_FILE).is_file(),
+            resume=place is not None and (place / RUN_FILE).is_file(),
         )
         runs: list[QuietRun] = []
 
@@ -143,15 +146,16 @@ class Workshop:
         )
         return result, trial
 
-    def shared(self, stage: str, updates: int, draw: PlanDraw) -> tuple[LookRightForTokenClassification, Path]:
-        """Train one set of weights for all plans; the model, which has them, and the file that they are in."""
+    def shared(self, stage: str, updates: int, draw: PlanDraw) -> tuple[LookRightForTokenClassification, Path | None]:
+        """Train one set of weights for all plans; the model, which has them, and the file that they are kept in."""
         begin = time.monotonic()
         model = self.make(self.candidates.extremes[1])
         done = self.ledger.get(stage, ALL_PLANS)
         _, trial = self.fit(model, stage, ALL_PLANS, updates, draw=draw, begin=begin)  # takes its weights if it is done
         if done is None:
             self._end(trial)
-        return model, self.folder.run(stage, ALL_PLANS) / CHECKPOINTS / f"update-{updates}" / MODEL_FILE
+        checkpoints = Checkpoints(self.folder.run(stage, ALL_PLANS) / CHECKPOINTS)
+        return model, checkpoints.path(updates) / MODEL_FILE if self.kept else None
 
     def finalist(
         self,
@@ -160,10 +164,10 @@ class Workshop:
         name: str,
         updates: int,
         *,
-        start: Path,
+        start: Path | None,
         rate: float,
     ) -> tuple[FitResult, Trial]:
-        """Put a model under a plan, probe it, and train it on from some weights."""
+        """Put a model under a plan, probe it, and train it on, from some weights or from those that it has."""
         install_plan(model.backbone, self.candidates.named(name), self.recipe.backend)
         result, trial = self.fit(model, stage, name, updates, start=start, rate=rate)
         done = self.ledger.get(stage, name)
@@ -277,11 +281,11 @@ class _Race:
             self.seconds[plan] += seconds / len(self.running)
 
     def drop(self, leaders: int) -> None:
-        """Leave behind what is told apart from the best, and all but the leaders."""
+        """Leave behind what is told apart from the best, and all but the leaders; the causal plan stays to compare."""
         verdict = self.shop.judge.verdict([trial for trial in self.trials() if trial.plan in self.running])
         among = {verdict.best, *verdict.not_told_apart}
         kept = [name for name in verdict.ranking if name in among][:leaders]
-        self.running = [plan for plan in self.running if self.shop.candidates.name_of(plan) in kept]
+        self.running = [plan for plan in self.running if plan.is_causal or self.shop.candidates.name_of(plan) in kept]
 
     def trials(self) -> list[Trial]:
         """What came of it so far, those that ran longest and best last."""

@@ -60,14 +60,14 @@ def test_a_trial_is_the_fine_tuning_that_it_stands_for(tiny_llama: Path) -> None
 
 
 def test_halving_trains_fewer_and_fewer_plans_further(tiny_llama: Path, tmp_path: Path) -> None:
-    plans = ["0000", "0001", "0011", "1111"]
-    result = search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans, epochs=2.0).result
+    plans = ["0000", "0011", "1111"]
+    result = search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans).result
     stages = [trial.stage for trial in result.trials]
-    assert stages == [*["round 1"] * 4, *["round 2"] * 2]
+    assert stages == [*["round 1"] * 3, *["round 2"] * 2]
     assert result.budget == 2
     assert result.cost.fine_tunings <= 2
-    assert {trial.name for trial in result.trials[4:]} <= set(plans)
-    assert result.name in {trial.name for trial in result.trials[4:]}
+    assert {trial.name for trial in result.trials[3:]} <= set(plans)
+    assert result.name in {trial.name for trial in result.trials[3:]}
     assert Halving().field_sizes(16) == [16, 8, 4, 2]
     assert Halving(eta=3).field_sizes(16) == [16, 6, 2]
 

@@ -150,6 +150,13 @@ def test_a_search_that_is_done_is_not_begun_again(tiny_llama: Path, whole: Path)
         search(tiny_llama, whole, resume=True)
 
 
+def test_a_search_that_came_to_nothing_leaves_nothing(tiny_llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(RecipeError, match="too little for one update"):
+        search(tiny_llama, out, budget=0.05)
+    assert not out.exists()
+
+
 def test_other_folders_are_left_alone(tiny_llama: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"holds something else \(notes.txt\)"):

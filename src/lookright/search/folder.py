@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from lookright.errors import OutputError, RecipeError
 from lookright.training.checkpoints import write_whole
-from lookright.training.run_folder import RUN_FILE, writing
+from lookright.training.run_folder import CHECKPOINTS, RUN_FILE, writing
 
 SEARCH_FILE: Final = "search.json"
 TRIALS_FILE: Final = "trials.jsonl"
@@ -73,6 +73,16 @@ class SearchFolder:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+    def tidy(self) -> None:
+        """After a failure: remove what was begun, where there is no trial and no checkpoint to go on from."""
+        if self.trials.exists() or any((self.path / RUNS).glob(f"*/{CHECKPOINTS}/*")):
+            return
+        shutil.rmtree(self.path / RUNS, ignore_errors=True)
+        for name in (SEARCH_FILE, _HALF_WRITTEN):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            self.path.rmdir()
 
     def report(self) -> dict[str, Any] | None:
         """The report of a search that is done; None before that."""

@@ -106,7 +106,11 @@ def run_search(
             judge, Table(judge.convention, budget, shown=progress), device, kept=out is not None,
         )  # fmt: skip
         del first
-        found = strategy.run(shop, budget)
+        try:
+            found = strategy.run(shop, budget)
+        except BaseException:
+            folder.tidy()
+            raise
         found.model.eval()
         result = SearchResult(
             plan=candidates.named(found.trial.name), name=found.trial.name, model=found.model, score=found.trial.score,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,8 @@ from lookright.search.trials import Trial
 from lookright.search.workshop import Workshop
 from lookright.training.fit import FitResult
 from lookright.training.options import did_you_mean
+
+log = logging.getLogger("lookright")
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,8 +214,13 @@ class Shared(_AllPlans):
         others = [name for name in verdict.ranking if name in verdict.not_told_apart or name == verdict.best]
         finalists = [verdict.chosen, *(name for name in others if name != verdict.chosen)][: self.finalists]
         before = sum(trial.cost.fine_tunings for trial in shop.ledger.all() if trial.stage != "final")
-        least = shop.prices.run(1)  # where dev is so large that its scoring leaves nothing
-        updates = shop.prices.updates_for(max(least, (budget - before) / len(finalists)))
+        rest, least = (budget - before) / len(finalists), shop.prices.run(1)
+        if rest < least:
+            log.warning(
+                "the budget leaves %.2f fine-tunings for the final training, and one update with its scoring of dev "
+                "costs %.2f: it is exceeded; give a larger budget, or less dev", max(0.0, rest), least,
+            )  # fmt: skip
+        updates = shop.prices.updates_for(max(least, rest))
         done: dict[str, tuple[FitResult, Trial]] = {
             name: shop.finalist(model, "final", name, updates, start=weights, rate=self.rate) for name in finalists
         }

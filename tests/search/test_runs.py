@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from search_support import search
+from torch import Tensor
 
 from lookright.attention import current_plan
 from lookright.models import base as base_module
 from lookright.plan import MaskPlan
+from lookright.search import workshop
 from lookright.search.candidates import Candidates
 from lookright.search.draws import PlanDraw
-from lookright.search.runs import PART, PlansCollator, SharedTrainer
+from lookright.search.runs import PART, PlansCollator, QuietRun, SharedTrainer
 from lookright.search.strategies import Shared
 from lookright.training.trainer import TaggerTrainer
 
@@ -49,6 +51,45 @@ def test_the_final_model_is_probed_under_the_plan_that_was_found(
     monkeypatch.setattr(base_module, "check_plan", check_plan)
     result = search(tiny_llama, plans=["0000", "1111"]).result
     assert probed == [MaskPlan.bidirectional(4), result.plan]
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """The head's weights with which each run began, by the name of its folder."""
+    found: dict[str, Tensor] = {}
+    inner = QuietRun.trainer
+
+    def trainer(self: QuietRun, *rest: Any) -> Any:
+        found[self.folder.path.name] = self.tagger.score.weight.detach().clone()
+        return inner(self, *rest)
+
+    monkeypatch.setattr(QuietRun, "trainer", trainer)
+    return found
+
+
+def test_a_round_of_halving_goes_on_with_the_weights_of_the_one_before(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: dict[str, Tensor]
+) -> None:
+    ended: dict[str, Tensor] = {}
+    inner = workshop.save_file
+
+    def save_file(state: dict[str, Tensor], path: Path) -> None:
+        ended[path.parent.name] = state["score.weight"].clone()
+        inner(state, path)
+
+    monkeypatch.setattr(workshop, "save_file", save_file)
+    plans = ["0000", "0011", "1111"]
+    search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans, epochs=3.0)
+    second = [name for name in begun if name.startswith("round-2")]
+    assert len(second) == 2
+    assert all(begun[name].equal(ended[name.replace("round-2", "round-1")]) for name in second)
+    assert len({weights.sum().item() for weights in begun.values()}) == 3  # the first round begins alike for all plans
+
+
+def test_finalists_begin_alike(tiny_llama: Path, tmp_path: Path, begun: dict[str, Tensor]) -> None:
+    search(tiny_llama, tmp_path / "out", strategy=Shared(finalists=2), budget=3)
+    one, other = [weights for name, weights in begun.items() if name.startswith("final")]
+    assert one.equal(other)
 
 
 class Sentences:

@@ -61,7 +61,7 @@ def test_a_trial_is_the_fine_tuning_that_it_stands_for(tiny_llama: Path) -> None
 
 def test_halving_trains_fewer_and_fewer_plans_further(tiny_llama: Path, tmp_path: Path) -> None:
     plans = ["0000", "0011", "1111"]
-    result = search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans).result
+    result = search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans, epochs=3.0).result
     stages = [trial.stage for trial in result.trials]
     assert stages == [*["round 1"] * 3, *["round 2"] * 2]
     assert result.budget == 2

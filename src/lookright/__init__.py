@@ -14,6 +14,7 @@ from lookright.api import registration as _registration
 if TYPE_CHECKING:
     from lookright.api.comparison import TaggerComparison, compare
     from lookright.api.report import Report
+    from lookright.api.searching import search_plan
     from lookright.api.studies import run_study
     from lookright.api.tagger import Tagger
     from lookright.data import (
@@ -61,6 +62,7 @@ _HOMES = {
     "read_hub": "lookright.data",
     "read_jsonl": "lookright.data",
     "run_study": "lookright.api.studies",
+    "search_plan": "lookright.api.searching",
     "write_conll": "lookright.data",
     "write_jsonl": "lookright.data",
     "write_spans_jsonl": "lookright.data",
@@ -90,6 +92,7 @@ __all__ = [
     "read_hub",
     "read_jsonl",
     "run_study",
+    "search_plan",
     "write_conll",
     "write_jsonl",
     "write_spans_jsonl",

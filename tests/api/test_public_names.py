@@ -32,6 +32,7 @@ PUBLIC = [
     "read_hub",
     "read_jsonl",
     "run_study",
+    "search_plan",
     "write_conll",
     "write_jsonl",
     "write_spans_jsonl",

@@ -14,10 +14,10 @@ from lookright.metrics import Scores, holm, paired_bootstrap
 from lookright.study.plans import SIXTEEN as PLANS
 from lookright.study.statistics import (
     Run,
-    _draw_means,
     choose_plan,
     compare_pairs,
     compare_runs,
+    draw_means,
     opened_further,
     paper_test,
     resampled,
@@ -71,7 +71,7 @@ def test_seeds_that_differ_make_a_difference_unsure_that_sentences_alone_would_m
 
 def test_the_seeds_part_has_the_variance_of_a_mean_of_seeds() -> None:
     figures = np.array([0.70, 0.72, 0.77])  # no chance in sentences
-    drawn = _draw_means(np.repeat(figures[:, None], 100_000, axis=1))
+    drawn = draw_means(np.repeat(figures[:, None], 100_000, axis=1))
     assert drawn.mean() == pytest.approx(figures.mean(), abs=1e-4)
     assert drawn.std() == pytest.approx(figures.std(ddof=1) / np.sqrt(3), rel=0.02)
 

@@ -35,6 +35,7 @@ from lookright.training.labels import scheme_of
 from lookright.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from lookright.search.result import SearchResult
     from lookright.training.fit import FitResult
 
 
@@ -60,6 +61,7 @@ class Tagger:
         model: the model with its head; None until a bare base without labels is fitted.
         tokenizer: its tokenizer.
         device: where it runs.
+        search_result: how its plan was found, where `fit(plan="auto")` or `lookright.search_plan` has just found it.
 
     Args:
         model: a tagger model.
@@ -94,6 +96,7 @@ class Tagger:
         self._reports: dict[str, Report] = {}
         self._training: Training | None = None
         self._run_folder: Path | None = None
+        self.search_result: SearchResult | None = None
 
     @classmethod
     def from_pretrained(
@@ -394,7 +397,8 @@ class Tagger:
             recipe: the options of the run.
             progress: show a table on stderr.
             options: the fields of `Recipe` by name (`epochs=3`, `method="lora"`, ...), on top of `recipe`. Base and
-                plan were decided when the tagger was made; test data belongs to `evaluate`.
+                plan were decided when the tagger was made, unless `plan="auto"` searches for another plan (see
+                `lookright.search_plan`; `search_result` then says how); test data belongs to `evaluate`.
 
         Returns:
             The account of the run.
@@ -423,6 +427,10 @@ class Tagger:
             self.model = build_tagger(self._base, self._new_settings(train_data.types()))
         self._predictor = None
         self._reports = {}
+        if chosen.plan == "auto":
+            from lookright.api.searching import fit_with_search
+
+            return fit_with_search(self, train_data, dev_data, chosen, out, progress=progress)[0]
         result = fit(self.model, self.tokenizer, train_data, dev_data, chosen, out, progress=progress)
         self._training = _account(result, train_data, dev_data)
         if out is not None:
@@ -434,7 +442,7 @@ class Tagger:
     def _recipe(self, recipe: Recipe, options: dict[str, Any], out: str | Path | None) -> Recipe:
         """The recipe of a run, without what is not decided there."""
         for name, instead in DECIDED_ELSEWHERE.items():
-            if name in options:
+            if name in options and (name, options[name]) != ("plan", "auto"):
                 raise RecipeError(f"{name} is no option of fit; {instead}")
         if recipe.device == "auto" and "device" not in options and self.device.type in DEVICES:
             options = {**options, "device": self.device.type}
@@ -445,6 +453,11 @@ class Tagger:
         if isinstance(rule, str) and recipe.word_split is None:
             recipe = recipe.replace(word_split=rule)
         return recipe
+
+    def take(self, model: LookRightForTokenClassification, training: Training) -> None:
+        """Go on with a model that was trained elsewhere, and with what its card says about that."""
+        self.model, self._training = model, training
+        self._predictor, self._reports = None, {}
 
     # ------------------------------------------------------------------------------------------------------- saving
 
@@ -503,9 +516,13 @@ def _account(result: FitResult, train: Dataset, dev: Dataset | None) -> Training
     data = {"train": (train.path, train.content_hash())}
     if dev is not None:
         data["dev"] = (dev.path, dev.content_hash())
+    return Training(data=data, recipe=recipe_shown(result.recipe), notes=(note,))
+
+
+def recipe_shown(recipe: Recipe) -> dict[str, Any]:
+    """The options of a recipe that a model card lists: what is not as it is by default, and no place of one machine."""
     default = Recipe().to_dict()
-    shown = {k: v for k, v in result.recipe.to_dict().items() if v != default[k] and k not in UNPUBLISHED}
-    return Training(data=data, recipe=shown, notes=(note,))
+    return {k: v for k, v in recipe.to_dict().items() if v != default[k] and k not in UNPUBLISHED}
 
 
 def complete_labels(labels: Iterable[str], scheme: Scheme) -> tuple[str, ...]:

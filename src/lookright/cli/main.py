@@ -20,6 +20,7 @@ from lookright.cli.parser import CommandParser, UsageError, add_common_arguments
 
 COMMANDS: dict[str, str] = {
     "train": "Fine-tune a base model on labeled sentences, under a mask plan.",
+    "search": "Find the mask plan that suits a task, for about the price of one fine-tuning.",
     "pretrain": "Train a base on plain text, or adapt one to looking right.",
     "predict": "Tag text, lines or labeled files with a saved tagger.",
     "evaluate": "Score a saved tagger on a labeled file, on the full gold.",

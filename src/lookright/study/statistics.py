@@ -102,14 +102,14 @@ def summarise(runs: Runs) -> Summary:
     """Summarise the runs of a system on a set."""
     seeds = tuple(sorted(runs))
     tests = np.array([runs[seed].test for seed in seeds])
-    drawn = _draw_means(np.stack([runs[seed].drawn for seed in seeds]))
+    drawn = draw_means(np.stack([runs[seed].drawn for seed in seeds]))
     low, high = _percentiles(drawn)
     sd = float(tests.std(ddof=1)) if len(seeds) > 1 else None
     dev = float(np.mean([runs[seed].dev for seed in seeds]))
     return Summary(seeds, dev, float(tests.mean()), sd, low, high)
 
 
-def _draw_means(figures: FloatArray, *, seed: int = 1) -> FloatArray:
+def draw_means(figures: FloatArray, *, seed: int = 1) -> FloatArray:
     """Means over drawn seeds, (samples,), of figures (seeds, samples) on drawn sentences."""
     n_seeds, samples = figures.shape
     mean: FloatArray = figures.mean(axis=0)
@@ -155,7 +155,7 @@ def compare_runs(first: Runs, second: Runs, *, samples: int = SAMPLES) -> Differ
     if not seeds:
         raise DataError("the two systems have no seed in common")
     difference = float(np.mean([first[seed].test - second[seed].test for seed in seeds]))
-    drawn = _draw_means(np.stack([first[seed].drawn - second[seed].drawn for seed in seeds]))
+    drawn = draw_means(np.stack([first[seed].drawn - second[seed].drawn for seed in seeds]))
     # Shifted to the mean of the null hypothesis (Berg-Kirkpatrick, Burkett and Klein 2012, section 2), as in
     # lookright.metrics.paired_bootstrap.
     extreme = int((np.abs(drawn - difference) >= abs(difference) - 1e-12).sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def fit(
     out: str | Path | None = None,
     *,
     progress: bool = True,
+    make_run: Callable[..., TaggerRun] = TaggerRun,
 ) -> FitResult:
     """Train a tagger in place, by a recipe.
 
@@ -87,6 +89,7 @@ def fit(
         out: folder for recipe.toml, run.json, log.jsonl and the checkpoints from which a run can be resumed; new or
             empty, unless the recipe says `resume`. By default the recipe's; without one nothing is kept on disk.
         progress: whether to show a table on stderr.
+        make_run: makes the run, from the arguments of `TaggerRun`.
 
     Raises:
         RecipeError: options that cannot work, or a resumption with another recipe.
@@ -120,7 +123,7 @@ def fit(
         stack.enter_context(process_kept())
         place = Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="lookright-")))
         scorer = None if dev is None else DevScorer(model, tokenizer, dev, device, recipe.token_budget or 1)
-        run = TaggerRun(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
+        run = make_run(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
         outcome = run.go(device, account, progress=progress)
     if merge:
         merge_adapters(model)

@@ -56,9 +56,10 @@ class Recipe(RecipeForm):
         metavar="MODEL",
     )
     plan: str | tuple[int | str, ...] | None = option(
-        "how far to the right each layer may look: '0011', '0,0,2,*', 'causal', 'bidirectional', 'top:8'",
+        "how far to the right each layer may look: '0011', '0,0,2,*', 'causal', 'bidirectional', 'top:8'; or 'auto', "
+        "which searches for a plan (see `lookright search`)",
         "base",
-        "plan",
+        "plan-or-auto",
         auto="the plan that the base was saved with, else the upper half of the layers unmasked",
         metavar="PLAN",
     )

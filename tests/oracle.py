@@ -6,6 +6,7 @@ Nothing here asks the product which token sees which: `sees` states it from the 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -69,6 +70,7 @@ class Reference:
         self.family = family
         self.model = family.model(**changes).to(dtype)
         self.rights: Sequence[int] = ()
+        self.weight = 1.0
         for layer, block in enumerate(blocks_of(self.model)):
             block.register_forward_pre_hook(self._hook(layer), with_kwargs=True)
             for module in block.modules():
@@ -81,6 +83,8 @@ class Reference:
             hidden = args[0] if args else kwargs["hidden_states"]
             seen = naive_mask(self.family, layer, self.rights[layer], hidden.shape[1])
             added = torch.zeros(seen.shape, dtype=hidden.dtype).masked_fill(~seen, torch.finfo(hidden.dtype).min)
+            ahead = seen & ~naive_mask(self.family, layer, 0, hidden.shape[1])
+            added = added.masked_fill(ahead, math.log(self.weight))
             place = list(inspect.signature(type(block).forward).parameters).index("attention_mask") - 1
             if len(args) > place:
                 return (*args[:place], added[None, None], *args[place + 1 :]), kwargs
@@ -88,11 +92,15 @@ class Reference:
 
         return put
 
-    @torch.no_grad()
-    def states(self, sentence: Tensor, rights: Sequence[int]) -> Tensor:
-        """(length, hidden) of one sentence (length,)."""
-        self.rights = rights
+    def run(self, sentence: Tensor, rights: Sequence[int], weight: float = 1.0) -> Tensor:
+        """(length, hidden) of one sentence (length,), with a weight for what only the right contexts let it see."""
+        self.rights, self.weight = rights, weight
         return self.model(input_ids=sentence[None], use_cache=False).last_hidden_state[0]
+
+    @torch.no_grad()
+    def states(self, sentence: Tensor, rights: Sequence[int], weight: float = 1.0) -> Tensor:
+        """As `run`, without a gradient."""
+        return self.run(sentence, rights, weight)
 
 
 def sentences(lengths: Sequence[int] = LENGTHS, seed: int = 0) -> list[Tensor]:

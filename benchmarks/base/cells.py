@@ -6,7 +6,6 @@ ordinary decoder under each plan that is asked for.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from lookright.errors import RecipeError
-from lookright.plan import MaskPlan
+from lookright.study.plans import SIXTEEN, plan_name
 
 SETS: Final = ("wnut17", "ncbi-disease", "conll2000-chunk", "phee-events", "snips")
-PLANS: Final = tuple("".join(digits) for digits in itertools.product("01", repeat=4))
-"""The sixteen plans of four groups; the left-most digit is the lowest group, 1 = causal mask removed."""
+PLANS: Final = SIXTEEN
 
 FIRST: Final = ("0000", "1111")
 """The plans of the decoder that are run before all others: the papers' question is the difference of the two."""
@@ -95,7 +93,7 @@ class Variant:
         Raises:
             RecipeError: another form, a name that filters cannot match, or `mntp-PLAN` with another plan.
         """
-        from lookright.models.base import fingerprint
+        from lookright.models.base import carried_plan, fingerprint
 
         name, equals, place = text.partition("=")
         if not equals or not place or not re.fullmatch(r"[\w.-]+", name):
@@ -103,29 +101,13 @@ class Variant:
                 f"variant {text!r}: expected NAME=FOLDER with letters, digits, dots and dashes in the name"
             )
         folder = Path(place)
-        own = carried_plan(folder)
+        carried = carried_plan(folder)
+        own = None if carried is None else plan_name(carried.to_list())
         named = re.fullmatch(r"mntp-([01]{4})", name)
         if named and named[1] != own:
             found = "carries no plan" if own is None else f"carries the plan {own}"
             raise RecipeError(f"variant {name}: {folder} {found}; expected a base adapted under {named[1]}")
         return cls(name, folder, fingerprint(folder), own)
-
-
-def carried_plan(folder: Path) -> str | None:
-    """The plan that a base carries, in four digits where it has that form; None for an ordinary decoder."""
-    from lookright.attention import PLAN_KEY
-    from lookright.models.base import load_config
-
-    config = load_config(folder).get_text_config()
-    carried = getattr(config, PLAN_KEY, None)
-    return None if carried is None else plan_name(carried)
-
-
-def plan_name(right_contexts: Sequence[int]) -> str:
-    """A plan in four digits where it has that form, else in the shortest form."""
-    plan = MaskPlan.parse(right_contexts, len(right_contexts))
-    same = [name for name in PLANS if MaskPlan.parse(name, plan.n_layers) == plan]
-    return same[0] if same else str(plan)
 
 
 def make_cells(

@@ -2,10 +2,13 @@
 
     python benchmarks/base/defaults.py subword --base base --data data --runs defaults.jsonl
     python benchmarks/base/defaults.py rate --base base --data data --runs defaults.jsonl --updates 480 --table
+    python benchmarks/base/defaults.py opening --data data --runs opening.jsonl --updates 0 --against sudden
 
 A run is a row of the runs file and is not run again; `--table` only shows what is there. Figures are points (0 to 100):
 dev at the chosen checkpoint, and at the last one, which is the fairer figure where settings are evaluated unequally
-often. All runs of a study have the same number of updates, but for `epochs`, whose question that is.
+often. All runs of a study have the same number of updates, but for `epochs`, whose question that is; `--updates 0`
+takes the epochs and the batch size that the recipe takes by itself. `--against NAME` also shows, for each setting, the
+difference to the one that has this name, or this last word in place of its own, paired over sets and seeds.
 """
 
 from __future__ import annotations
@@ -56,6 +59,17 @@ STUDIES: dict[str, dict[str, Options]] = {
         for size, rate in ((8, 3.5e-4), (8, 5e-4), (16, 5e-4), (32, 5e-4), (32, 1e-3))
     },
     "joins": {f"detokenize {share}": {"detokenize": share} for share in (0.0, 0.25, 0.5)},
+    "opening": {
+        f"{plan} {opening}": {"plan": plan, "opening": opening}
+        for plan in ("0011", "1111")
+        for opening in ("sudden", "soft:0.1", "soft:0.3", "soft:0.6", "reach:0.3", "drawn:0.3")
+    },
+    # top:4 of the four layers of lookright-nano: all but the embeddings and the last norm
+    "embeddings": {
+        f"{n} sentences, {name}": {"n_train": n, "train_layers": layers}
+        for n in (500, 5000)
+        for name, layers in (("trained", "all"), ("frozen", "top:4"))
+    },
     "epochs": {
         f"{n} sentences, {epochs} epochs": {"n_train": n, "epochs": epochs}
         for n, choices in ((200, (10, 20, 40)), (1000, (5, 10, 20)), (5000, (3, 6, 12)))
@@ -74,7 +88,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", default=["ncbi-disease", "conll2000-chunk"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--settings", nargs="+", help="only these settings of the study")
-    parser.add_argument("--updates", type=int, default=240, help="of 16 sentences")
+    parser.add_argument("--updates", type=int, default=240, help="of 16 sentences; 0: epochs and batches as by default")
+    parser.add_argument("--against", metavar="NAME", help="also show differences to this setting, such as sudden")
     parser.add_argument("--table", action="store_true", help="run nothing")
     return parser.parse_args()
 
@@ -87,14 +102,14 @@ def run(args: argparse.Namespace, options: Options, name: str, seed: int) -> dic
     options = dict(options)
     train = train[: options.pop("n_train", len(train))]
     plan, share = options.pop("plan", "0011"), options.pop("share", 1.0)
-    options = {"batch_size": 16, **options}
-    if "epochs" not in options:
+    if args.updates:
+        options = {"batch_size": 16, **options}
+    if args.updates and "epochs" not in options:
         options["epochs"] = (args.updates * share - 0.5) / -(-len(train) // options["batch_size"])
     tagger = Tagger.from_pretrained(args.base, plan=plan)
     begin = time.perf_counter()
-    result = tagger.fit(
-        train, dev, seed=seed, progress=False, evals_per_epoch=max(1, round(3 / options["epochs"])), **options
-    )
+    evals = max(1, round(3 / options["epochs"])) if "epochs" in options else 1
+    result = tagger.fit(train, dev, seed=seed, progress=False, evals_per_epoch=evals, **options)
     seconds = time.perf_counter() - begin
     scores = [entry["eval_score"] for entry in result.outcome.history if "eval_score" in entry]
     return {
@@ -129,6 +144,8 @@ def main() -> None:
                     file.write(json.dumps(rows[-1]) + "\n")
                 print(json.dumps(rows[-1]), flush=True)
     show(args, study, rows)
+    if args.against:
+        compare(args, study, rows)
 
 
 def show(args: argparse.Namespace, study: dict[str, Options], rows: list[dict[str, Any]]) -> None:
@@ -146,6 +163,48 @@ def show(args: argparse.Namespace, study: dict[str, Options], rows: list[dict[st
                 spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 and figure != "seconds" else ""
                 cells.append(f"{statistics.mean(values):.1f}{spread}" if values else "-")
         print(f"| {setting} | " + " | ".join(cells) + f" | {len(seeds)} |")
+
+
+def compare(args: argparse.Namespace, study: dict[str, Options], rows: list[dict[str, Any]]) -> None:
+    """A row for each setting: the differences to another one, in points, over all sets and on each of them."""
+    places = [*args.sets] if len(args.sets) == 1 else ["all sets", *args.sets]
+    print(f"\n| minus {args.against} | figure | " + " | ".join(places) + " | pairs |")
+    print("|---" * (len(places) + 3) + "|")
+    for setting in study:
+        other = next(
+            (name for name in (f"{setting.rpartition(' ')[0]} {args.against}", args.against) if name in study), None
+        )
+        if other in (None, setting):
+            continue
+        found = {name: (_by_seed(args, rows, setting, name), _by_seed(args, rows, other, name)) for name in args.sets}
+        for figure in ("dev", "last", "seconds"):
+            pairs = {
+                name: [mine[seed][figure] - theirs[seed][figure] for seed in sorted(mine.keys() & theirs.keys())]
+                for name, (mine, theirs) in found.items()
+            }
+            everything = [difference for name in args.sets for difference in pairs[name]]
+            cells = [with_interval(everything if place == "all sets" else pairs[place]) for place in places]
+            print(f"| {setting} | {figure} | " + " | ".join(cells) + f" | {len(everything)} |")
+
+
+def _by_seed(args: argparse.Namespace, rows: list[dict[str, Any]], setting: str, name: str) -> dict[int, Any]:
+    """The first row of each seed."""
+    keys = key_of(args, setting, name)
+    same = [row for row in rows if all(row[key] == value for key, value in keys.items()) and row["seed"] in args.seeds]
+    return {row["seed"]: row for row in reversed(same)}
+
+
+def with_interval(differences: list[float]) -> str:
+    """The mean of paired differences with its interval of 95 % by Student's t; the mean alone where there is one."""
+    if not differences:
+        return "-"
+    mean = statistics.mean(differences)
+    if len(differences) == 1:
+        return f"{mean:+.2f}"
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(differences) - 1)) * statistics.stdev(differences) / len(differences) ** 0.5
+    return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
 
 
 if __name__ == "__main__":

@@ -6,18 +6,19 @@ import functools
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.base.cells import Cell, Settings, plan_name
-from benchmarks.base.rows import FORMAT, Counts, Row
+from benchmarks.base.cells import Cell, Settings
+from benchmarks.base.rows import FORMAT
 from benchmarks.results import machine
+
+from lookright.study.matrix import now
+from lookright.study.plans import plan_name
+from lookright.study.rows import Counts, Row
 
 DEV_SHARE: Final = 0.1
 """How much of train is held out, by content, for sets without a dev file."""
-PLACES: Final = frozenset({"base", "train", "dev", "test", "out", "resume", "report_to", "trust_remote_code"})
-"""Options of a recipe that a row does not keep."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +43,30 @@ class Job:
     device: str
     settings: Settings
 
+    @property
+    def name(self) -> str:
+        """Of its cell."""
+        return self.cell.name
 
-def first_part(job: Job) -> Row:
-    """What every row of a job has, whatever becomes of it."""
-    cell = job.cell
-    return {
-        "format": FORMAT,
-        "status": "failed",
-        "run": uuid.uuid4().hex[:16],
-        "variant": cell.variant,
-        "plan": cell.plan,
-        "set": cell.set,
-        "seed": cell.seed,
-        "base": job.base,
-        "settings": job.settings.to_dict(),
-        "began": _now(),
-    }
+    def first_part(self) -> Row:
+        """What every row of it has, whatever becomes of it."""
+        return {
+            "format": FORMAT,
+            "status": "failed",
+            "run": uuid.uuid4().hex[:16],
+            "variant": self.cell.variant,
+            "plan": self.cell.plan,
+            "set": self.cell.set,
+            "seed": self.cell.seed,
+            "base": self.base,
+            "settings": self.settings.to_dict(),
+            "began": now(),
+        }
 
-
-def failure(job: Job, error: str, traceback: str = "", *, seconds: float | None = None) -> Row:
-    """The row of a run that failed."""
-    row = first_part(job)
-    return {**row, "ended": _now(), "seconds": seconds, "error": error, "traceback": traceback}
+    def failure(self, error: str, traceback: str = "", *, seconds: float | None = None) -> Row:
+        """The row of a run that failed."""
+        row = self.first_part()
+        return {**row, "ended": now(), "seconds": seconds, "error": error, "traceback": traceback}
 
 
 def fine_tune(job: Job) -> tuple[Row, Counts]:
@@ -73,50 +76,23 @@ def fine_tune(job: Job) -> tuple[Row, Counts]:
         LookRightError: what cannot be run.
     """
     from lookright import Tagger
+    from lookright.api.studies import Sets, train_and_score
     from lookright.errors import RecipeError
+    from lookright.training.recipe import Recipe
 
-    row, settings = first_part(job), job.settings
+    row, settings = job.first_part(), job.settings
     begin = time.perf_counter()
-    train, dev, test = data_of(job.data / job.cell.set)
+    sets = Sets(*data_of(job.data / job.cell.set))
     tagger = Tagger.from_pretrained(job.folder, plan=None if job.own_plan else job.cell.plan, device=job.device)
     if tagger.plan is None or plan_name(tagger.plan.to_list()) != job.cell.plan:
         raise RecipeError(f"the base was loaded with the plan {tagger.plan}, expected {job.cell.plan}")
-    per_epoch = -(-len(train) // settings.batch_size)
-    result = tagger.fit(
-        train,
-        dev,
-        seed=job.cell.seed,
-        subword=settings.subword,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        precision=settings.precision,
-        epochs=(settings.updates - 0.5) / per_epoch,  # rounded up to whole updates: just so many
-        evals_per_epoch=max(1, round(settings.evals * per_epoch / settings.updates)),
-        progress=False,
-    )
-    if result.outcome.n_updates != settings.updates:
-        raise RecipeError(f"{result.outcome.n_updates} updates were done, expected {settings.updates}")
-    report = tagger.evaluate(test, samples=1)
-    row |= {
-        "status": "done",
-        "dev": result.outcome.best_score,
-        "test": report.headline[1],
-        "convention": report.convention,
-        "dev_update": result.outcome.update,
-        "evals": [[e["step"], e["eval_score"]] for e in result.outcome.history if "eval_score" in e],
-        "n_train": len(train),
-        "n_dev": len(dev),
-        "n_test": len(test),
-        "data": {"train": train.content_hash(), "dev": dev.content_hash(), "test": test.content_hash()},
-        "fit_seconds": round(result.seconds, 2),
-        "recipe": {name: value for name, value in result.recipe.to_dict().items() if name not in PLACES},
-        "device": tagger.device.type,
-        "machine": machine(),
-        "versions": result.account["versions"],
-        "ended": _now(),
-        "seconds": round(time.perf_counter() - begin, 2),
-    }
-    return row, report.scores.per_sentence
+    recipe = Recipe(
+        seed=job.cell.seed, subword=settings.subword, batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate, precision=settings.precision,
+    )  # fmt: skip
+    part, counts = train_and_score(tagger, sets, recipe, updates=settings.updates, evals=settings.evals)
+    row |= {**part, "machine": machine(), "ended": now(), "seconds": round(time.perf_counter() - begin, 2)}
+    return row, counts
 
 
 @functools.lru_cache(maxsize=8)
@@ -129,7 +105,3 @@ def data_of(folder: Path) -> tuple[Any, Any, Any]:
     if file.exists():
         return train, read_dataset(file), test
     return *hold_out(train, DEV_SHARE), test
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

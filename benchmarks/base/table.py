@@ -6,7 +6,7 @@
 For each set: the encoder (variant `encoder`), the decoder (variant `decoder`) causal, open and under the best of its
 plans, which dev chooses, and every other variant under the plan that it carries; mean, standard deviation and interval
 over seeds; paired tests with Holm's correction over the comparisons of a set; the paper's test over its seventeen pairs
-of plans. benchmarks/base/comparison.py says what each test answers. `--record` adds the figures to
+of plans. `lookright.study.statistics` says what each test answers. `--record` adds the figures to
 benchmarks/results/base.jsonl.
 """
 
@@ -22,24 +22,24 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.base.cells import PLANS, SETS, Cell
-from benchmarks.base.comparison import (
+from benchmarks.base.rows import done_rows
+
+from lookright.errors import DataError, LookRightError
+from lookright.study.rows import Counts, Row, read_counts, read_rows, recipe_difference
+from lookright.study.statistics import (
     SAMPLES,
     Choice,
-    Difference,
+    Compared,
     PaperTest,
     Run,
     Runs,
     Summary,
     choose_plan,
-    compare,
-    holm,
+    compare_pairs,
     paper_test,
     resampled,
     summarise,
 )
-from benchmarks.base.rows import Counts, Row, done_rows, read_counts, read_rows, recipe_difference
-
-from lookright.errors import DataError, LookRightError
 
 DECODER: Final = "decoder"
 ENCODER: Final = "encoder"
@@ -49,17 +49,6 @@ PAPERS_TEST: Final = (
     "towards the output does not help; level 0.01. Its pairs share plans: where plans do not differ at all, it rejects "
     "in 7.7 % of the cases instead of 1 %; permuting the plans mends that."
 )
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A comparison of a set: two systems, the difference, and its p-values after Holm's correction over the set."""
-
-    first: str
-    second: str
-    difference: Difference
-    holm_sentences: float
-    holm_both: float
 
 
 @dataclass(frozen=True)
@@ -179,16 +168,9 @@ def _comparisons(
             if plan == own_plan.get(ENCODER):
                 wanted.append((ENCODER, variant))
     chosen = None if choice is None else f"{DECODER} {choice.plan}"
-    found = [
-        (first, second, compare(everything[first], everything[second], samples=samples))
-        for first, second in wanted
-        if first in everything
-        and second in everything
-        and not (first == BEST and second == chosen)  # the same runs
-        and everything[first].keys() & everything[second].keys()
-    ]
-    adjusted = [holm([getattr(d, p) for _, _, d in found]) for p in ("p_sentences", "p_both")]
-    return [Compared(a, b, d, s, t) for (a, b, d), s, t in zip(found, *adjusted, strict=True)]
+    same_runs = (BEST, chosen)
+    pairs = [(first, second) for first, second in wanted if (first, second) != same_runs]
+    return compare_pairs(everything, pairs, samples=samples)
 
 
 # ----------------------------------------------------------------------------------------------------------- in words

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lookright.api import registration as _registration
 
 if TYPE_CHECKING:
+    from lookright.api.comparison import TaggerComparison, compare
     from lookright.api.report import Report
+    from lookright.api.searching import search_plan
+    from lookright.api.studies import run_study
     from lookright.api.tagger import Tagger
     from lookright.api.text_classifier import TextClassifier, TextPrediction
     from lookright.api.text_report import TextReport
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from lookright.errors import LookRightError, LookRightWarning
     from lookright.inference.predictor import Span
     from lookright.plan import MaskPlan
+    from lookright.study.definition import Study
     from lookright.tags import Scheme
     from lookright.training.recipe import Recipe
 
@@ -52,19 +56,24 @@ _HOMES = {
     "Scheme": "lookright.tags",
     "Sentence": "lookright.data",
     "Span": "lookright.inference.predictor",
+    "Study": "lookright.study.definition",
     "Tagger": "lookright.api.tagger",
+    "TaggerComparison": "lookright.api.comparison",
     "Text": "lookright.data",
     "TextClassifier": "lookright.api.text_classifier",
     "TextDataset": "lookright.data",
     "TextPrediction": "lookright.api.text_classifier",
     "TextReport": "lookright.api.text_report",
     "WordSplitter": "lookright.data",
+    "compare": "lookright.api.comparison",
     "hold_out": "lookright.data",
     "read_conll": "lookright.data",
     "read_dataset": "lookright.data",
     "read_hub": "lookright.data",
     "read_jsonl": "lookright.data",
     "read_texts": "lookright.data",
+    "run_study": "lookright.api.studies",
+    "search_plan": "lookright.api.searching",
     "write_conll": "lookright.data",
     "write_jsonl": "lookright.data",
     "write_spans_jsonl": "lookright.data",
@@ -82,7 +91,9 @@ __all__ = [
     "Scheme",
     "Sentence",
     "Span",
+    "Study",
     "Tagger",
+    "TaggerComparison",
     "Text",
     "TextClassifier",
     "TextDataset",
@@ -90,12 +101,15 @@ __all__ = [
     "TextReport",
     "WordSplitter",
     "__version__",
+    "compare",
     "hold_out",
     "read_conll",
     "read_dataset",
     "read_hub",
     "read_jsonl",
     "read_texts",
+    "run_study",
+    "search_plan",
     "write_conll",
     "write_jsonl",
     "write_spans_jsonl",

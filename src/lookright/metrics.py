@@ -309,6 +309,21 @@ def _read_spans(code: IntArray, kind: IntArray, first_words: IntArray, reading: 
     return starts, ends
 
 
+def scores_of_counts(counts: IntArray, convention: str, scheme: Scheme = Scheme.IOB2) -> Scores:
+    """Scores that know nothing but the counts of sentences: enough for intervals and tests.
+
+    Args:
+        counts: (n_sentences, 3) gold, predicted and correct spans (PLAIN: words, words, words tagged right).
+        convention: what the figure is, in words.
+        scheme: of the tags.
+    """
+    micro = TypeScore.of(*counts.sum(axis=0).tolist())
+    accuracy = micro.f1 if scheme is Scheme.PLAIN else None
+    return Scores(
+        convention, scheme, micro.precision, micro.recall, micro.f1, None, {}, accuracy, len(counts), 0, counts
+    )
+
+
 # ----------------------------------------------------------------------------------------------- intervals and tests
 
 
@@ -440,3 +455,14 @@ def approximate_randomization(a: Scores, b: Scores, *, samples: int = 10_000, se
     extreme = int((np.abs(drawn) >= abs(difference) - 1e-12).sum())
     method = f"approximate randomization, {samples} shuffles, seed {seed}"
     return Comparison(method, a.convention, difference, (extreme + 1) / (samples + 1), None, None)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm 1979): each may be held against the level of a single test."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted

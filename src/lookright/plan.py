@@ -244,6 +244,11 @@ def _parse_text(text: str, n_layers: int) -> tuple[int, ...]:
         if name == "layers":
             return _parse_layers(text, argument, n_layers)
         raise PlanError(f'mask plan "{text}": unknown form "{name}:"; {_FORMS}')
+    if name == "auto":
+        raise PlanError(
+            'the plan "auto" is searched for in training: Tagger.fit(plan="auto"), `lookright train --plan auto`, or '
+            "`lookright search`"
+        )
     if name == "causal":
         return (0,) * n_layers
     if name == "bidirectional":

@@ -5,31 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from benchmarks.base.cells import Cell, Settings
-from benchmarks.base.rows import FORMAT, Counts
+from benchmarks.base.rows import FORMAT
 
 import toys
-
-N_SENTENCES = 600
-
-
-def gold(n: int = N_SENTENCES, seed: int = 0) -> np.ndarray:
-    """Spans of each sentence of a made-up test set."""
-    return np.random.default_rng(seed).poisson(1.5, size=n)
-
-
-def counts_of(quality: float, seed: int, spans: np.ndarray | None = None) -> Counts:
-    """Counts (n_sentences, 3) of a system that finds a span with this chance, and makes as many errors as it misses."""
-    spans = gold() if spans is None else spans
-    correct = np.random.default_rng(1000 + seed).binomial(spans, quality)
-    return np.stack([spans, spans, correct], axis=1)
-
-
-def figure(counts: Counts) -> float:
-    """F1 of counts."""
-    total = counts.sum(axis=0)
-    return float(2 * total[2] / (total[0] + total[1]))
+from lookright.study.rows import Counts
+from made_up_runs import figure
 
 
 def row_of(cell: Cell, counts: Counts, *, dev: float | None = None, **changes: Any) -> dict[str, Any]:

@@ -10,15 +10,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from base_studies import carrying, counts_of, figure, row_of
+from base_studies import carrying, row_of
 from benchmarks.base import grid
 from benchmarks.base.cells import PLANS, Cell, Settings
 from benchmarks.base.grid import run_grid
-from benchmarks.base.rows import Book, Counts, Row, read_counts, read_rows
 from benchmarks.base.run import Job, fine_tune
 
 import toys
 from lookright.errors import RecipeError
+from lookright.study.rows import Book, Counts, Row, read_counts, read_rows
+from made_up_runs import counts_of, figure
 
 
 def jobs_of(*sets: str, seeds: int = 1, folder: Path = Path()) -> list[Job]:
@@ -66,7 +67,10 @@ def test_a_failure_is_a_row_and_is_tried_again_at_the_next_start_only(tmp_path: 
     failed = {row["set"]: row for row in read_rows(runs) if row["status"] == "failed"}
     assert failed["raise"]["error"] == "ValueError: two lines"
     assert "pretend" in failed["raise"]["traceback"]
-    assert failed["die"]["error"] == "the process of the run died (exit code -9)"
+    assert (
+        failed["die"]["error"]
+        == "the process of the run died (exit code -9: killed, often because the machine was out of memory)"
+    )
     (tmp_path / "mended").touch()
     assert go(runs, jobs)[-1] == "1 runs done, 2 failed, 1 were there"
     assert [row["set"] for row in read_rows(runs) if row["status"] == "done"] == ["a", "mend"]
@@ -84,22 +88,6 @@ def test_a_recipe_that_changed_in_the_meantime_is_a_failure(tmp_path: Path) -> N
 def test_no_run_is_begun_after_the_deadline(tmp_path: Path) -> None:
     said = go(tmp_path / "runs.jsonl", jobs_of("a", "b"), deadline=time.monotonic())
     assert said == ["0 runs done, 0 failed, 0 were there, 2 not begun"]
-
-
-def test_a_process_is_replaced_after_some_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "RUNS_PER_PROCESS", 2)
-    made: list[int] = []
-    monkeypatch.setattr(grid.Worker, "__post_init__", counted(grid.Worker.__post_init__, made))
-    go(tmp_path / "runs.jsonl", jobs_of("a", seeds=5))
-    assert len(made) == 3
-
-
-def counted(function, calls):  # type: ignore[no-untyped-def]
-    def called(self) -> None:  # type: ignore[no-untyped-def]
-        calls.append(1)
-        function(self)
-
-    return called
 
 
 def one_start(path: Path) -> None:
@@ -121,7 +109,7 @@ def test_two_starts_at_once_share_the_work(tmp_path: Path) -> None:
 
 
 def hold(path: Path, taken: str) -> None:
-    assert Book(path).claim(jobs_of("a")[0].cell)
+    assert Book(path).claim(jobs_of("a")[0].name)
     Path(taken).touch()
     time.sleep(60)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from base_studies import counts_of, row_of
+from base_studies import row_of
 from benchmarks.base import table
 from benchmarks.base.cells import PLANS, Cell
-from benchmarks.base.rows import Book, counts_file
 
 from benchmarks import results as result_file
+from lookright.study.rows import Book, counts_file
+from made_up_runs import counts_of
 
 SEEDS = (0, 1, 2)
 

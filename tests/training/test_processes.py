@@ -59,6 +59,15 @@ LAUNCHERS = {
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_processes_equal_one(tiny_llama: Path, tmp_path: Path, launcher: str, method: str) -> None:
     options = {**OPTIONS, "method": method, "lora_dropout": 0.0} if method == "lora" else {**OPTIONS, "method": method}
+    assert_equal_one(tiny_llama, tmp_path, launcher, options)
+
+
+@pytest.mark.parametrize("kind", ["soft", "drawn"])
+def test_processes_open_layers_alike(tiny_llama: Path, tmp_path: Path, kind: str) -> None:
+    assert_equal_one(tiny_llama, tmp_path, "accelerate", {**OPTIONS, "opening": f"{kind}:0.9"})
+
+
+def assert_equal_one(tiny_llama: Path, tmp_path: Path, launcher: str, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     result, _ = run(tiny_llama, tmp_path / "one", **options)
     said = launch(tiny_llama, tmp_path / "many", tmp_path, LAUNCHERS[launcher], options)

@@ -120,13 +120,19 @@ class FineTuned(ABC, Generic[Model]):
                 f"this {self.KIND} has 8-bit weights (int8), which cannot be trained; load it without int8"
             )
         for name, instead in DECIDED_ELSEWHERE.items():
-            if name in options:
+            if name in options and (name, options[name]) != ("plan", "auto"):
                 raise RecipeError(f"{name} is no option of fit; {instead.format(name=type(self).__name__)}")
         if recipe.device == "auto" and "device" not in options and self.device.type in DEVICES:
             options = {**options, "device": self.device.type}
         if out is not None:
             options = {**options, "out": str(out)}
         return recipe.replace(**options)
+
+    def take(self, model: Model, training: Training) -> None:
+        """Go on with a model that was trained elsewhere, and with what its card says about that."""
+        self.model, self._training = model, training
+        self._forget_predictor()
+        self._reports.clear()
 
     def _keep(self, out: str | Path | None) -> None:
         """Save what was trained, and compare what was saved."""
@@ -183,9 +189,13 @@ def account_for_card(recipe: Recipe, outcome: Outcome, data: Mapping[str, Any], 
     else:
         note = "There was no dev set to choose a checkpoint by: it is the last one."
     hashes = {role: (dataset.path, dataset.content_hash()) for role, dataset in data.items()}
+    return Training(data=hashes, recipe=recipe_shown(recipe), notes=(note,))
+
+
+def recipe_shown(recipe: Recipe) -> dict[str, Any]:
+    """The options of a recipe that a model card lists: what is not as it is by default, and no place of one machine."""
     default = Recipe().to_dict()
-    shown = {k: v for k, v in recipe.to_dict().items() if v != default[k] and k not in UNPUBLISHED}
-    return Training(data=hashes, recipe=shown, notes=(note,))
+    return {k: v for k, v in recipe.to_dict().items() if v != default[k] and k not in UNPUBLISHED}
 
 
 def refuse_settled(source: str | Path, kind: str, asked: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from lookright.training.labels import scheme_of
 from lookright.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from lookright.search.result import SearchResult
     from lookright.training.fit import FitResult
 
 
@@ -45,6 +46,7 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
         model: the model with its head; None until a bare base without labels is fitted.
         tokenizer: its tokenizer.
         device: where it runs.
+        search_result: how its plan was found, where `fit(plan="auto")` or `lookright.search_plan` has just found it.
 
     Args:
         model: a tagger model.
@@ -72,6 +74,7 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
         self._word_split = word_split if isinstance(word_split, WordSplitter | None) else WordSplitter(word_split)
         self._saved_rule: tuple[dict[str, Any], WordSplitter] | None = None
         self._predictor: Predictor | None = None
+        self.search_result: SearchResult | None = None
 
     @classmethod
     def from_pretrained(
@@ -353,7 +356,8 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
             recipe: the options of the run.
             progress: show a table on stderr.
             options: the fields of `Recipe` by name (`epochs=3`, `method="lora"`, ...), on top of `recipe`. Base and
-                plan were decided when the tagger was made; test data belongs to `evaluate`.
+                plan were decided when the tagger was made, unless `plan="auto"` searches for another plan (see
+                `lookright.search_plan`; `search_result` then says how); test data belongs to `evaluate`.
 
         Returns:
             The account of the run.
@@ -380,6 +384,10 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
             self.model = build_tagger(self._base, self._new_settings(train_data.types()))
         self._predictor = None
         self._reports.clear()
+        if chosen.plan == "auto":
+            from lookright.api.searching import fit_with_search
+
+            return fit_with_search(self, train_data, dev_data, chosen, out, progress=progress)[0]
         result = fit(self.model, self.tokenizer, train_data, dev_data, chosen, out, progress=progress)
         data = {"train": train_data} if dev_data is None else {"train": train_data, "dev": dev_data}
         self._training = account_for_card(result.recipe, result.outcome, data)

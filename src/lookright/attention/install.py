@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,31 @@ def apply_plan(model: nn.Module, plan: MaskPlan, backend: str = "auto") -> str:
     else:
         _install_hooks(owner, layers, plan)
     return chosen
+
+
+def plan_switch(model: nn.Module) -> Callable[[MaskPlan], None]:
+    """A function that gives a model another plan, at next to no cost; for training under many plans.
+
+    Nothing is checked when it is called: `apply_plan` must have been called on the model once, and whoever keeps it
+    under one of the plans probes it then.
+
+    Args:
+        model: a decoder that carries a plan.
+
+    Raises:
+        UnsupportedModelError: it carries none.
+    """
+    owner = bare_decoder(model)
+    plan_of(owner.config)
+    layers, has_triangles = decoder_layers(owner), not _has_interface(owner)
+
+    def switch(plan: MaskPlan) -> None:
+        setattr(owner.config, PLAN_KEY, plan.to_list())
+        if has_triangles:
+            for layer, right in zip(layers, plan.right_contexts, strict=True):
+                _open_triangles(layer, right)
+
+    return switch
 
 
 def current_plan(model: nn.Module) -> MaskPlan | None:

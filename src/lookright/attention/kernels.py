@@ -17,10 +17,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
 from lookright.attention.architecture import LayerLimit, layer_limit
-from lookright.attention.masks import channel_of, draws_nothing, plan_of, stacked_mask
+from lookright.attention.masks import additive, channel_of, draws_nothing, plan_of, stacked_mask, weight_ahead
 from lookright.attention.packing import (
     attend_packed,
     attend_varlen,
+    computed_in,
     eager_group,
     is_packed,
     merges_short,
@@ -61,22 +62,28 @@ def attend_sdpa(
         (rows, length, heads, width) and None.
     """
     rights, layer = _place(module)
+    weight = weight_ahead(module.config) if rights[layer] else 1.0
     if attention_mask is not None and is_packed(attention_mask):
         _refuse_extras(module, kwargs)
         limit = _limit(module, layer, kwargs)
-        if takes_varlen(query, value, limit, dropout):
+        if weight == 1.0 and takes_varlen(query, value, limit, dropout):  # that kernel takes no bias
             return attend_varlen(query, key, value, attention_mask, rights[layer], limit, scaling), None
         group, merge = sdpa_group(scaling, dropout), merges_short(query)
-        return attend_packed(query, key, value, attention_mask, rights[layer], limit, group, merge=merge), None
+        output = attend_packed(
+            query, key, value, attention_mask, rights[layer], limit, group, weight=weight, merge=merge
+        )
+        return output, None
     if attention_mask is None:
-        _require_nothing_drawn(module, rights[layer], query.shape[2])
+        _require_nothing_drawn(module, rights[layer], query.shape[2], weight)
         causal = rights[layer] == 0
     else:
         attention_mask, causal = channel_of(attention_mask, rights, layer), False
-    output: tuple[Tensor, None] = sdpa_attention_forward(
+        if attention_mask.dtype != torch.bool:
+            attention_mask = additive(attention_mask, computed_in(query))
+    attended: tuple[Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=causal, **kwargs
     )
-    return output
+    return attended
 
 
 def attend_eager(
@@ -99,7 +106,8 @@ def attend_eager(
     if is_packed(attention_mask):
         limit = _limit(module, layer, kwargs)
         group = eager_group(eager, module, **kwargs)
-        return attend_packed(query, key, value, attention_mask, rights[layer], limit, group), None
+        weight = weight_ahead(module.config)
+        return attend_packed(query, key, value, attention_mask, rights[layer], limit, group, weight=weight), None
     mask = channel_of(attention_mask, rights, layer)
     output: tuple[Tensor, Tensor | None] = eager(module, query, key, value, mask, **kwargs)
     return output
@@ -149,8 +157,8 @@ def _refuse_extras(module: nn.Module, kwargs: dict[str, Any]) -> None:
             raise UnsupportedModelError(f"{type(module).__name__} uses {extra}, which SDPA does not: use backend eager")
 
 
-def _require_nothing_drawn(module: nn.Module, right: int, length: int) -> None:
-    if not draws_nothing([right], length):
+def _require_nothing_drawn(module: nn.Module, right: int, length: int, weight: float) -> None:
+    if weight < 1.0 or not draws_nothing([right], length):
         raise UnsupportedModelError(
             f"{type(module).__name__} was given no mask for a look-ahead of {right}: its family draws its own masks"
         )

@@ -6,11 +6,13 @@ to the mask function that is registered for the attention implementation. A laye
     f_r(q, k) = f(q, k)  or  ( f(k, q)  and  k - q <= r )
 
 so one tensor holds, as channels, the masks of the plan's distinct right contexts; each layer takes its own channel.
-Padded keys are taken out after the closure.
+Padded keys are taken out after the closure. While layers are being opened (`lookright.attention.opening`), what they
+see to their right has a weight below 1: its logarithm is added to the scores.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +25,8 @@ from lookright.plan import UNBOUNDED
 
 PLAN_KEY = "lookright_right_contexts"
 """Where the plan lives: a JSON list on the model's text config."""
+WEIGHT_KEY = "lookright_weight_ahead"
+"""Where the weight of what lies ahead is, beside the plan, for as long as `partly_open` says."""
 
 
 def distinct_contexts(rights: Sequence[int]) -> list[int]:
@@ -55,15 +59,30 @@ def draws_nothing(rights: Sequence[int], length: int) -> bool:
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A boolean mask as what eager attention adds to its scores: 0, or the smallest number of `dtype`."""
+    """A mask as what is added to scores: a boolean one as 0 and the smallest number of `dtype`; others in `dtype`."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype).clamp(min=torch.finfo(dtype).min)  # a wider type's smallest number became -inf
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
+def softened(seen: Tensor, ahead: Tensor, weight: float, dtype: torch.dtype) -> Tensor:
+    """An additive mask in which some positions have less than their full weight.
+
+    Args:
+        seen: (..., queries, keys) boolean, what is seen.
+        ahead: of a shape that broadcasts with it: what has the weight, where it is seen.
+        weight: above 0: what the exponential of these scores is multiplied by, before the softmax sums them up.
+        dtype: of the result.
+    """
+    return additive(seen, dtype).masked_fill(seen & ahead, math.log(weight))
 
 
 def stacked_mask(*, boolean: bool) -> Callable[..., Tensor | None]:
     """The mask function of a backend.
 
     Args:
-        boolean: boolean masks, or None where SDPA needs none; else additive ones, always drawn.
+        boolean: boolean masks, or None where SDPA needs none; else additive ones, always drawn. Layers that are partly
+            open have additive ones in any case.
     """
 
     def draw(
@@ -79,6 +98,7 @@ def stacked_mask(*, boolean: bool) -> Callable[..., Tensor | None]:
     ) -> Tensor | None:
         """(rows, channels, q_length, kv_length); arguments unknown here go on to transformers' own function."""
         rights = plan_of(config)
+        weight = weight_ahead(config) if any(rights) else 1.0
         if getattr(config, "is_causal", True) is False:
             raise UnsupportedModelError(f"{config.model_type}: is_causal=False cannot be combined with a mask plan")
         if any(rights) and (q_length != kv_length or _nonzero(rest.get("kv_offset"))):
@@ -86,7 +106,7 @@ def stacked_mask(*, boolean: bool) -> Callable[..., Tensor | None]:
                 f"{config.model_type}: unmasked layers need the whole sequence at once, found {q_length} queries for "
                 f"{kv_length} keys; switch the cache off (use_cache=False), and use no prefix tuning"
             )
-        skip = boolean and allow_is_causal_skip and q_length == kv_length
+        skip = boolean and allow_is_causal_skip and q_length == kv_length and weight == 1.0
         if skip and _unmarked(attention_mask, q_length, local_size) and draws_nothing(rights, q_length):
             return None
         rest = {**rest, "allow_is_bidirectional_skip": False, "allow_is_causal_skip": False, "local_size": local_size}
@@ -97,6 +117,8 @@ def stacked_mask(*, boolean: bool) -> Callable[..., Tensor | None]:
         mask = torch.cat([closure(seen, right) for right in distinct_contexts(rights)], dim=1)
         if attention_mask is not None:
             mask = mask & attention_mask[:, None, None, :kv_length].to(torch.bool)
+        if weight < 1.0:
+            return softened(mask, ~seen, weight, dtype).expand(rows, -1, -1, -1)
         return (mask if boolean else additive(mask, dtype)).expand(rows, -1, -1, -1)
 
     return draw
@@ -137,6 +159,12 @@ def plan_of(config: Any) -> list[int]:
         )
     found: list[int] = rights
     return found
+
+
+def weight_ahead(config: Any) -> float:
+    """The weight, above 0, of what a layer sees to its right: 1, but within `lookright.attention.partly_open`."""
+    weight: float = getattr(config, WEIGHT_KEY, 1.0)
+    return weight
 
 
 def _unmarked(attention_mask: Tensor | None, length: int, local_size: int | None) -> bool:

@@ -18,11 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from lookright.attention.architecture import LayerLimit
-from lookright.attention.masks import additive
+from lookright.attention.masks import additive, softened
 from lookright.plan import UNBOUNDED
 
 AttendGroup = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], Tensor]
-"""query, key, value (sequences, heads, length, width), mask or None, is_causal -> (sequences, length, heads, width)."""
+"""query, key, value (sequences, heads, length, width), mask or None, is_causal -> (sequences, length, heads, width).
+
+A mask is (length, length), boolean or additive.
+"""
 
 
 def borders_of(lengths: Sequence[int]) -> Tensor:
@@ -104,6 +107,7 @@ def attend_packed(
     limit: LayerLimit,
     attend: AttendGroup,
     *,
+    weight: float = 1.0,
     merge: bool = False,
 ) -> Tensor:
     """Attention inside each sequence of a packed row, one call per group of equal lengths, on views.
@@ -116,7 +120,8 @@ def attend_packed(
         right: the layer's right context.
         limit: the layer's own window or chunk.
         attend: attention of one group.
-        merge: put several short sequences into one block, with a mask between them (`merges_short`).
+        weight: of what lies to the right of a token, see `lookright.attention.opening`.
+        merge: put several short sequences into one block, with a mask between them (`merges_short`); not with a weight.
 
     Returns:
         (1, total, heads, value width).
@@ -127,7 +132,7 @@ def attend_packed(
             f"a packed row of {sum(lengths)} tokens must come as one row, found {query.shape[0]} x {query.shape[2]}"
         )
     groups = equal_groups(lengths)
-    parts = merged_groups(groups) if merge else [(count, 1, length) for count, length in groups]
+    parts = merged_groups(groups) if merge and weight == 1.0 else [(count, 1, length) for count, length in groups]
     shapes = [(blocks, together * length) for blocks, together, length in parts]
     outputs = []
     for (_, together, length), (queries, keys, values) in zip(parts, _views(shapes, query, key, value), strict=True):
@@ -135,6 +140,9 @@ def attend_packed(
         causal = after == 0 and left is None and chunk is None and together == 1
         if together > 1:
             mask: Tensor | None = block_mask(together, length, (left, after, chunk), query.dtype)
+        elif weight < 1.0 and after != 0:
+            seen = band(length, left, after, chunk, query.device)
+            mask = softened(seen, torch.ones_like(seen).triu_(1), weight, torch.float32)
         elif causal or (left is None and after is None and chunk is None):
             mask = None
         else:
@@ -188,6 +196,8 @@ def attend_sdpa(
     dropout: float,
 ) -> Tensor:
     """One group through scaled_dot_product_attention; arguments and result as `AttendGroup`."""
+    if mask is not None and mask.dtype != torch.bool:
+        mask = additive(mask, computed_in(query))
     output = functional.scaled_dot_product_attention(
         query,
         key,
@@ -220,13 +230,13 @@ def trains_in_bfloat16(query: Tensor) -> bool:
     """
     return (
         query.device.type == "cpu"
-        and _computed_in(query) == torch.bfloat16
+        and computed_in(query) == torch.bfloat16
         and query.requires_grad
         and torch.is_grad_enabled()
     )
 
 
-def _computed_in(tensor: Tensor) -> torch.dtype:
+def computed_in(tensor: Tensor) -> torch.dtype:
     """The number format of a product with this tensor, autocast considered."""
     kind = tensor.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
@@ -237,7 +247,7 @@ def attend_products(
 ) -> Tensor:
     """One group as two batched products with a softmax between them; arguments and result as `AttendGroup`."""
     sequences, heads, length, width = query.shape
-    dtype = _computed_in(query)
+    dtype = computed_in(query)
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if key.shape[1] != heads:
         key, value = (tensor.repeat_interleave(heads // key.shape[1], dim=1) for tensor in (key, value))

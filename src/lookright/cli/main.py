@@ -20,9 +20,12 @@ from lookright.cli.parser import CommandParser, UsageError, add_common_arguments
 
 COMMANDS: dict[str, str] = {
     "train": "Fine-tune a base model on labeled sentences or texts, under a mask plan.",
+    "search": "Find the mask plan that suits a task, for about the price of one fine-tuning.",
     "pretrain": "Train a base on plain text, or adapt one to looking right.",
     "predict": "Tag or classify text, lines or files with a saved model.",
     "evaluate": "Score a saved model on a labeled file, on the full gold.",
+    "study": "Run models x plans x seeds x data sets x recipes; tables, tests, plots, report.",
+    "compare": "Compare two taggers on a labeled file: difference, p-value, sentences that differ.",
     "check": "Look a labeled file over before training on it.",
     "info": "Describe a model and draw what a plan does in it.",
     "demo": "Train two small taggers on bundled data and compare their plans.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 from typing import Any, TextIO
 
@@ -39,6 +40,11 @@ def paint(text: str, colour: str, stream: TextIO) -> str:
 def percent(value: float | None) -> str:
     """A score from 0 to 1 in percent with two digits, or `-` where it is undefined."""
     return "-" if value is None else f"{100 * value:.2f}"
+
+
+def text_width() -> int:
+    """The width of the terminal, between 80 and 160; 100 where stdout is none."""
+    return min(160, max(80, shutil.get_terminal_size((100, 24)).columns)) if sys.stdout.isatty() else 100
 
 
 def table(rows: list[list[str]], *, left: int = 1) -> str:

@@ -86,4 +86,6 @@ def _default_text(option: Option) -> str:
         return ""
     if option.default is not None:
         return f" (default: {option.default})"
+    if option.kind == "plan-or-auto":  # "auto" is a value of its own there
+        return f" (default: {option.auto})"
     return f" (default: auto, {option.auto})" if option.auto else ""

@@ -26,6 +26,7 @@ lookright train --base my-base --train train.conll --dev dev.conll --plan 0011 -
 lookright train --base my-base --train train.conll --dev 0.1 --test test.conll --out my-tagger
 lookright train --base my-base --train train.conll --dev dev.conll --preset paper --out my-tagger
 lookright train --train texts.jsonl --dev 0.1 --test test.csv --pooling mean --out my-classifier
+lookright train --train train.conll --dev dev.conll --plan auto --out my-tagger
 lookright train --recipe recipe.toml --seed 2 --out run-2
 lookright train --recipe recipe.toml --out my-tagger --resume
 lookright train --recipe recipe.toml --dry-run > resolved.toml
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     require(recipe, ("train",) if args.dry_run else ("train", "out"))
     say_what_a_plan_means(recipe.plan, quiet=args.quiet)
     if recipe.out is not None:
-        check_out(Path(recipe.out), resume=recipe.resume)
+        check_out(Path(recipe.out), resume=recipe.resume, searches=recipe.plan == "auto")
     if train_texts.task_of(recipe) == "text":
         return train_texts.run(args, recipe.replace(task="text"))
     sets = read_sets(recipe)
@@ -83,17 +84,22 @@ def on_some_base(recipe: Recipe, *, quiet: bool) -> Recipe:
     return recipe.replace(base=BUNDLED)
 
 
-def require(recipe: Recipe, names: tuple[str, ...]) -> None:
+def require(recipe: Recipe, names: tuple[str, ...], command: str = "train") -> None:
     """Raise `UsageError` for the options that must be given and are not."""
     missing = [f"--{name}" for name in names if getattr(recipe, name) is None]
     if missing:
         raise UsageError(
-            f"{' and '.join(missing)} must be given, as a flag or in --recipe (see `lookright train --help`)"
+            f"{' and '.join(missing)} must be given, as a flag or in --recipe (see `lookright {command} --help`)"
         )
 
 
-def check_out(out: Path, *, resume: bool) -> None:
+def check_out(out: Path, *, resume: bool, searches: bool = False) -> None:
     """Refuse an out folder that holds something else before anything is read or loaded."""
+    if searches:
+        from lookright.search.folder import SearchFolder
+
+        SearchFolder(out).check(resume=resume)
+        return
     from lookright.training.run_folder import RunFolder
 
     RunFolder(out).check(resume=resume)
@@ -131,7 +137,8 @@ def tagger_on_base(recipe: Recipe, train: Dataset) -> Tagger:
     folder = resolve_folder(base, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     new: dict[str, Any] = {}
     if not is_tagger_folder(folder):
-        new = {"labels": train.labels(), "scheme": train.scheme, "plan": recipe.plan}
+        plan = None if recipe.plan == "auto" else recipe.plan
+        new = {"labels": train.labels(), "scheme": train.scheme, "plan": plan}
     elif recipe.plan is not None:
         raise UsageError(f"{base} is a saved tagger, which has its own plan; leave --plan out, or start from its base")
     return Tagger.from_pretrained(
@@ -155,6 +162,8 @@ def resolved(recipe: Recipe, tagger: Tagger, train: Dataset) -> Recipe:
     assert tagger.model is not None
     if isinstance(recipe.dev, float):
         train, _ = hold_out(train, recipe.dev)
+    if recipe.plan == "auto":
+        return resolved(recipe.replace(plan=None), tagger, train).replace(plan="auto")
     return as_model(recipe, tagger.model).resolved(facts_of(tagger.model, len(train), tagger.device))
 
 

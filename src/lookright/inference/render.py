@@ -176,6 +176,50 @@ def html_example(example: Example, hues: dict[str, int]) -> str:
     )
 
 
+def html_columns(
+    text: str,
+    columns: Sequence[tuple[str, Sequence[Highlight]]],
+    hues: dict[str, int],
+    *,
+    title: str = "",
+    kind: str = "",
+) -> str:
+    """A text with the spans of several sides, side by side; the first side is the right one.
+
+    Args:
+        text: the text.
+        columns: name and spans of each side; what another side has too much, or lacks, has a dashed border.
+        hues: of the types.
+        title: above it.
+        kind: `right`, `wrong`, or neither, for the colour of its edge.
+    """
+    head = f"<h2>{html.escape(_clean(title))}</h2>\n" if title else ""
+    gold = columns[0][1]
+    shown = [_column(columns[0][0], text, gold, hues, set().union(*(_missing(gold, s) for _, s in columns[1:])))]
+    shown += [_column(name, text, spans, hues, _missing(spans, gold)) for name, spans in columns[1:]]
+    style = f"grid-template-columns:repeat({len(columns)},1fr)"
+    return f'<section class="{kind}">{head}<div class="pair" style="{style}">{"".join(shown)}</div></section>\n'
+
+
+def print_sides(
+    text: str,
+    sides: Sequence[tuple[str, Sequence[Highlight]]],
+    console: Console,
+    colours: dict[str, str],
+) -> None:
+    """Write a text with the spans of several sides to a terminal, a line for each; see `print_examples`."""
+    plain = console.color_system is None or console.no_color
+    width = max(len(name) for name, _ in sides)
+    for name, spans in sides:
+        for span in spans:
+            colours.setdefault(span.type, TERMINAL_COLOURS[len(colours) % len(TERMINAL_COLOURS)])
+        prefix = f"  {visible(name).ljust(width)}  "
+        if plain:
+            console.out(prefix + to_brackets(text, spans), highlight=False)
+        else:
+            console.print(Text.assemble((prefix, "dim"), to_rich(text, spans, colours)), soft_wrap=True)
+
+
 def html_foot() -> str:
     """The end of a page."""
     return "</main></body></html>\n"

@@ -188,6 +188,16 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedC
         raise UnsupportedModelError(f"{folder}: transformers cannot read this model's config.json: {reason}") from error
 
 
+def carried_plan(folder: Path) -> MaskPlan | None:
+    """The plan that a base carries; None for an ordinary decoder, and for an encoder.
+
+    Raises:
+        ModelFolderError, UnsupportedModelError: as `load_config`.
+    """
+    carried = getattr(load_config(folder).get_text_config(), PLAN_KEY, None)
+    return None if carried is None else MaskPlan(tuple(carried))
+
+
 def resolve_dtype(dtype: str, config: PreTrainedConfig) -> torch.dtype:
     """The dtype of a name; `auto` is the one that the weights were saved in."""
     if dtype == "auto":

@@ -151,6 +151,8 @@ def claim(folder: Path) -> None:
         raise OutputError(f"{folder} is a file; expected a folder to write to")
     ours = {STAGING, "checkpoints", "log.jsonl", "run.json", "recipe.toml"}
     if folder.is_dir() and not is_tagger_folder(folder) and not is_pretrained_folder(folder):
+        if (folder / "search.json").is_file():
+            ours |= {"search.json", "trials.jsonl", "runs", "report.json", "report.md"}
         others = sorted(p.name for p in folder.iterdir() if p.name not in ours)
         if others:
             raise OutputError(

@@ -22,6 +22,9 @@ class DevScorer:
 
     The documents are spread over the processes; each process gets the score of all of them, so that all decide alike.
 
+    Attributes:
+        best: the best scores that `figures` found so far, the first of equal ones; None before the first.
+
     Args:
         model: the tagger; tagged in evaluation mode, and given back as it was.
         tokenizer: its tokenizer.
@@ -43,6 +46,7 @@ class DevScorer:
         self.scheme = model.settings.scheme
         self.predictor = Predictor(model, tokenizer, device=device, token_budget=token_budget)
         self.name = evaluate_tags([], [], self.scheme).convention
+        self.best: Scores | None = None
 
     def scores(self, *, rank: int = 0, world: int = 1) -> Scores:
         """The score over all of dev; `world` processes call this at once, each with its own rank."""
@@ -61,5 +65,7 @@ class DevScorer:
     def figures(self, *, rank: int = 0, world: int = 1) -> dict[str, float | None]:
         """What the log keeps: `score`, the figure that chooses, and its parts."""
         scores = self.scores(rank=rank, world=world)
+        if self.best is None or (scores.headline[1] or 0.0) > (self.best.headline[1] or 0.0):
+            self.best = scores
         # No span in gold and none predicted has no F1; for choosing, it is as bad as any.
         return {"score": scores.headline[1] or 0.0, **{name: getattr(scores, name) for name in PARTS}}

@@ -36,6 +36,7 @@ from lookright.errors import LabelError
 from lookright.models.settings import TaggerSettings
 from lookright.training.kept_trunk import KeptTrunk
 from lookright.training.labels import tags_in
+from lookright.training.schedule import updates_per_epoch
 
 CACHED_SENTENCES: Final = 200_000
 """How many encoded sentences are kept, each in its spaced and its detokenised form."""
@@ -82,22 +83,35 @@ class UpdateSampler:
         epoch: asked when an epoch begins.
         rank: this process.
         world: number of processes.
+        fault: `Recipe.accumulation_fault`: of so many batches the last one is an update, and the others are lost; the
+            count begins anew in each epoch, whose last batch is always one.
     """
 
     def __init__(
-        self, n_sentences: int, batch_size: int, seed: int, epoch: Callable[[], int], *, rank: int = 0, world: int = 1
+        self,
+        n_sentences: int,
+        batch_size: int,
+        seed: int,
+        epoch: Callable[[], int],
+        *,
+        rank: int = 0,
+        world: int = 1,
+        fault: int = 0,
     ) -> None:
         self.n_sentences, self.batch_size, self.seed = n_sentences, batch_size, seed
-        self.epoch, self.rank, self.world = epoch, rank, world
+        self.epoch, self.rank, self.world, self.every = epoch, rank, world, max(1, fault)
 
     def __len__(self) -> int:
         """Updates per epoch."""
-        return -(-self.n_sentences // self.batch_size)
+        return updates_per_epoch(self.n_sentences, self.batch_size, self.every)
 
     def __iter__(self) -> Iterator[list[At]]:
         epoch = self.epoch()
         order = order_of(self.n_sentences, self.seed, epoch)
-        for start in range(0, self.n_sentences, self.batch_size):
+        starts = range(0, self.n_sentences, self.batch_size)
+        for number, start in enumerate(starts, start=1):
+            if number % self.every and number < len(starts):
+                continue
             update = order[start : start + self.batch_size]
             yield [At(epoch, index) for index in update[self.rank :: self.world]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def fit(
     out: str | Path | None = None,
     *,
     progress: bool = True,
+    make_run: Callable[..., TaggerRun] = TaggerRun,
 ) -> FitResult:
     """Train a tagger in place, by a recipe.
 
@@ -97,6 +99,7 @@ def fit(
         out: folder for recipe.toml, run.json, log.jsonl and the checkpoints from which a run can be resumed; new or
             empty, unless the recipe says `resume`. By default the recipe's; without one nothing is kept on disk.
         progress: whether to show a table on stderr.
+        make_run: makes the run, from the arguments of `TaggerRun`.
 
     Raises:
         RecipeError: options that cannot work, or a resumption with another recipe.
@@ -121,7 +124,9 @@ def fit(
         "dev": None if dev is None else _data_account(dev),
     }
     scorer = None if dev is None else DevScorer(model, tokenizer, dev, device, recipe.token_budget or 1)
-    recipe, outcome = carry_out(model, recipe, examples, scorer, device, account, out, progress=progress)
+    recipe, outcome = carry_out(
+        model, recipe, examples, scorer, device, account, out, progress=progress, make_run=make_run
+    )
     if prepared.merge:
         merge_adapters(model)
     model.eval()
@@ -192,13 +197,14 @@ def carry_out(
     out: str | Path | None,
     *,
     progress: bool,
+    make_run: Callable[..., TaggerRun] = TaggerRun,
 ) -> tuple[Recipe, Outcome]:
     """Train a prepared model; the recipe, with the token budget that memory was enough for, and what came of it."""
     out = out if out is not None else recipe.out
     with contextlib.ExitStack() as stack:
         stack.enter_context(process_kept())
         place = Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="lookright-")))
-        run = TaggerRun(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
+        run = make_run(model, recipe, examples, scorer, RunFolder(place), kept=out is not None)
         outcome = run.go(device, account, progress=progress)
     return recipe.replace(token_budget=run.recipe.token_budget), outcome
 

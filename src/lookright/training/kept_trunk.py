@@ -27,6 +27,7 @@ from lookright.encoding import Window, collate, token_budget
 from lookright.models.headed import HeadedModel, hidden_size
 from lookright.models.trunk import trunk_fingerprint, trunk_height, trunk_states
 from lookright.training.cache import cache_folder, made_once
+from lookright.training.opening import Opening
 from lookright.training.recipe import Recipe
 from lookright.training.surroundings import weights_are_sharded
 
@@ -71,14 +72,17 @@ class KeptTrunk:
         return list(torch.split_with_sizes(rows, list(lengths)))
 
 
-def why_not_kept(model: HeadedModel, recipe: Recipe) -> str | None:
-    """Why the states of a frozen trunk cannot be kept; None where they can."""
+def why_not_kept(model: HeadedModel, recipe: Recipe, height: int) -> str | None:
+    """Why the states of a frozen trunk of so many layers cannot be kept; None where they can."""
     if recipe.context == "document":
         return "a sentence is seen among neighbours, which differ from epoch to epoch"
     if recipe.compile or recipe.gradient_checkpointing:
         return "the layers are compiled, or computed twice"
     if weights_are_sharded():
         return "the weights are cut up"
+    plan = current_plan(model.backbone)
+    if Opening.parse(recipe.opening).share and plan is not None and any(plan.right_contexts[:height]):
+        return "some of them are opened gradually"
     return None if (recipe.epochs or 0) > 1 else "there is one epoch only"
 
 
@@ -107,7 +111,7 @@ def keep_trunk(
     height = 0 if model.is_encoder else trunk_height(model.backbone)
     if not height:
         return None
-    if (reason := why_not_kept(model, recipe)) is not None:
+    if (reason := why_not_kept(model, recipe, height)) is not None:
         log.info("%d frozen layers are computed anew in every epoch: %s", height, reason)
         return None
     starts: dict[tuple[int, bool], int] = {}

@@ -17,7 +17,20 @@ from lookright.errors import RecipeError
 
 OPTION: Final = "lookright_option"
 
-Kind = Literal["text", "path", "paths", "path-or-share", "int", "float", "flag", "choice", "plan", "targets", "pair"]
+Kind = Literal[
+    "text",
+    "path",
+    "paths",
+    "path-or-share",
+    "int",
+    "float",
+    "flag",
+    "choice",
+    "plan",
+    "plan-or-auto",
+    "targets",
+    "pair",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Option:
     def from_text(self, text: str) -> Any:
         """Read the value from a command line argument."""
         text = text.strip()
-        if text == "auto" and self.auto is not None:
+        if text == "auto" and self.auto is not None and self.kind != "plan-or-auto":
             return None
         try:
             return self.check(_FROM_TEXT[self.kind](text))
@@ -86,6 +99,7 @@ class Option:
             "path-or-share": "a path, or a share between 0 and 1",
             "flag": "true or false",
             "plan": "a plan such as '0011', 'causal', 'top:8', or one right context per layer",
+            "plan-or-auto": "a plan such as '0011', 'causal', 'top:8', right contexts per layer, or 'auto' (a search)",
             "targets": "'paper', 'attention', 'all-linear', or names of linear layers",
             "pair": "two numbers from 0 up to but not including 1, such as 0.9,0.95",
         }
@@ -220,6 +234,7 @@ _CHECKS: Final[dict[str, Callable[[Option, Any], Any]]] = {
     "flag": _check_flag,
     "choice": _check_choice,
     "plan": _check_plan,
+    "plan-or-auto": _check_plan,
     "targets": _check_targets,
     "pair": _check_pair,
 }
@@ -254,6 +269,7 @@ _FROM_TEXT: Final[dict[str, Callable[[str], Any]]] = {
     "flag": _true_or_false,
     "choice": str,
     "plan": str,
+    "plan-or-auto": str,
     "targets": _names,
     "pair": lambda text: tuple(float(part) for part in text.split(",")),
 }

@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 
 from lookright.errors import RecipeError, SchemeError
 from lookright.training.defaults import ONLY_TAGS, ONLY_TEXT, PRESETS, Facts, automatic_values
+from lookright.training.opening import SUDDEN, Opening
 from lookright.training.options import Option, option
 from lookright.training.recipe_form import RecipeForm
 from lookright.training.shared_options import adapters_given, check_machine, shared
@@ -57,9 +58,10 @@ class Recipe(RecipeForm):
         metavar="MODEL",
     )
     plan: str | tuple[int | str, ...] | None = option(
-        "how far to the right each layer may look: '0011', '0,0,2,*', 'causal', 'bidirectional', 'top:8'",
+        "how far to the right each layer may look: '0011', '0,0,2,*', 'causal', 'bidirectional', 'top:8'; or 'auto', "
+        "which searches for a plan (see `lookright search`)",
         "base",
-        "plan",
+        "plan-or-auto",
         auto="the plan that the base was saved with, else the upper half of the layers unmasked",
         metavar="PLAN",
     )
@@ -126,6 +128,14 @@ class Recipe(RecipeForm):
         "all",
         metavar="LAYERS",
     )
+    opening: str = option(
+        "how the layers of the plan are opened: 'sudden', or over a share of the updates: 'soft:0.3' (a weight that "
+        "grows), 'reach:0.3' (ever further), 'drawn:0.3' (ever more often)",
+        "method",
+        "text",
+        SUDDEN,
+        metavar="HOW",
+    )
     lora_r: int | None = shared("lora_r")
     lora_alpha: float | None = shared("lora_alpha")
     lora_dropout: float | None = shared("lora_dropout")
@@ -173,6 +183,16 @@ class Recipe(RecipeForm):
         metavar="X",
     )
     seed: int = shared("seed")
+    accumulation_fault: int = option(
+        "reproduce a fault: of every N batches only the last one's gradient is used, divided by N, and the schedule "
+        "counts the others, too, as the released code of arXiv 2401.14556 does with N = 4; 0: no fault",
+        "optimisation",
+        "int",
+        0,
+        low=0,
+        high=1024,
+        metavar="N",
+    )
     # encoding
     subword: str | None = option(
         "which sub-words of a word speak for it", "encoding", "choice", auto="mean", choices=("first", "last", "mean")
@@ -231,7 +251,7 @@ class Recipe(RecipeForm):
     calibrate: bool = option("fit a temperature for the probabilities on dev, after training", "texts", "flag", False)
     # selection
     evals_per_epoch: int = option(
-        "evaluations on dev, and checkpoints, per epoch", "selection", "int", 1, low=1, metavar="N"
+        "evaluations on dev, and checkpoints, per epoch; 0: one, at the end", "selection", "int", 1, low=0, metavar="N"
     )
     patience: int = option(
         "evaluations without a better score before stopping; 0: never stop early",
@@ -257,6 +277,7 @@ class Recipe(RecipeForm):
             object.__setattr__(self, "scheme", _scheme(self.scheme))
         if not re.fullmatch(r"all|unmasked|top:[1-9]\d*", self.train_layers):
             raise RecipeError(f"train_layers is {self.train_layers!r}; expected 'all', 'unmasked', or 'top:N'")
+        Opening.parse(self.opening)
         adapters_given(self)
         check_machine(self)
         self._check_task()

@@ -147,7 +147,8 @@ def _usage(opt: Option) -> str:
 
 def _default_words(opt: Option) -> str:
     if opt.default is None:
-        return f"auto: {opt.auto}" if opt.auto else "none"
+        # "auto" is a value of a plan: it is searched for.
+        return "none" if not opt.auto else opt.auto if opt.kind == "plan-or-auto" else f"auto: {opt.auto}"
     return f"`{_toml_value(opt.default)}`"
 
 

@@ -119,7 +119,7 @@ class Run(ABC):
         state = {} if newest is None else json.loads((newest / STATE_FILE).read_text(encoding="utf-8"))
         history: list[dict[str, Any]] = state.get("log_history", [])
         last = done = int(state.get("global_step", 0))
-        if done < self.plan.n_updates and not out_of_patience(history, self.plan.patience):
+        if done < self.plan.n_updates and not out_of_patience(history, self.plan.patience, self.plan.opening):
             if done and first:
                 log.info("going on after update %d of %d", done, self.plan.n_updates)
             try:

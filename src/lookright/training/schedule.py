@@ -44,18 +44,23 @@ class Schedule:
         return share if self.kind == "linear" else 0.5 * (1 - math.cos(math.pi * share))
 
 
+def updates_per_epoch(n_sentences: int, batch_size: int, accumulation_fault: int = 0) -> int:
+    """How many updates one pass over the data is; under the fault, of so many batches one is an update."""
+    return math.ceil(math.ceil(n_sentences / batch_size) / max(1, accumulation_fault))
+
+
 def checkpoint_updates(epochs: float, updates_per_epoch: int, per_epoch: int) -> tuple[int, ...]:
     """The updates after which a run is evaluated and saved: `per_epoch` times in each epoch, and at its end.
 
     Args:
         epochs: passes over the data; a fraction ends within an epoch.
         updates_per_epoch: updates in one pass.
-        per_epoch: evaluations in one pass.
+        per_epoch: evaluations in one pass; 0 for one at the end alone.
     """
     last = max(1, math.ceil(epochs * updates_per_epoch))
     points = {last}
     count = 1
-    while (point := math.ceil(count * updates_per_epoch / per_epoch)) < last:
+    while per_epoch and (point := math.ceil(count * updates_per_epoch / per_epoch)) < last:
         points.add(point)
         count += 1
     return tuple(sorted(points))

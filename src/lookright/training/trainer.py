@@ -25,17 +25,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lookright.attention import current_plan, partly_open
 from lookright.errors import LookRightError, OutputError, RecipeError
 from lookright.inference.device import is_out_of_memory
 from lookright.models.headed import BACKBONE
+from lookright.models.settings import LONGEST_WINDOW
 from lookright.models.store import refuse_damaged
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
+from lookright.training.opening import Opening
 from lookright.training.optimizers import hidden_matrices, make_optimizer
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.progress import Reporter, RunLog
 from lookright.training.recipe import Recipe
-from lookright.training.schedule import Schedule, checkpoint_updates
+from lookright.training.schedule import Schedule, checkpoint_updates, updates_per_epoch
 from lookright.training.surroundings import weights_are_sharded
 
 log = logging.getLogger("lookright")
@@ -82,6 +85,10 @@ class RunPlan:
         checkpoints: after which updates it is evaluated and saved.
         log_every: updates between two logged losses.
         patience: evaluations without a better score before stopping; 0 for never.
+        opening: updates after which the layers are as open as the model's plan says.
+        fault: `Recipe.accumulation_fault`.
+        n_scheduled: updates over which the learning rate falls; None for all. Under the fault there are more than are
+            done, so that it never comes down.
     """
 
     batch_size: int
@@ -90,16 +97,33 @@ class RunPlan:
     checkpoints: tuple[int, ...]
     log_every: int
     patience: int = 0
+    opening: int = 0
+    fault: int = 0
+    n_scheduled: int | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, n_sentences: int) -> RunPlan:
         """The plan of a resolved recipe for so many sentences."""
         assert recipe.epochs is not None
         assert recipe.batch_size is not None
-        per_epoch = math.ceil(n_sentences / recipe.batch_size)
+        fault = recipe.accumulation_fault
+        per_epoch = updates_per_epoch(n_sentences, recipe.batch_size, fault)
         checkpoints = checkpoint_updates(recipe.epochs, per_epoch, recipe.evals_per_epoch)
         log_every = max(1, checkpoints[-1] // LOGGED_LOSSES)
-        return cls(recipe.batch_size, per_epoch, checkpoints[-1], checkpoints, log_every, recipe.patience)
+        scheduled = None
+        if fault > 1:
+            scheduled = math.ceil(recipe.epochs * updates_per_epoch(n_sentences, recipe.batch_size))
+        return cls(
+            recipe.batch_size,
+            per_epoch,
+            checkpoints[-1],
+            checkpoints,
+            log_every,
+            recipe.patience,
+            opening=Opening.parse(recipe.opening).n_updates(checkpoints[-1]),
+            fault=fault,
+            n_scheduled=scheduled,
+        )
 
 
 def best_update(history: list[dict[str, Any]]) -> int | None:
@@ -108,11 +132,16 @@ def best_update(history: list[dict[str, Any]]) -> int | None:
     return max(scored, key=lambda e: (e["eval_score"], -e["step"]))["step"] if scored else None
 
 
-def out_of_patience(history: list[dict[str, Any]], patience: int) -> bool:
-    """Whether the last `patience` evaluations brought no better score; never when patience is 0."""
+def out_of_patience(history: list[dict[str, Any]], patience: int, opening: int = 0) -> bool:
+    """Whether the last `patience` evaluations brought no better score; never when patience is 0.
+
+    Those within the first `opening` updates do not count: the model was not yet trained for the plan that it is scored
+    under.
+    """
     scored = [entry["step"] for entry in history if "eval_score" in entry]
     best = best_update(history)
-    return bool(patience) and best is not None and len([step for step in scored if step > best]) >= patience
+    since = [step for step in scored if best is not None and step > max(best, opening)]
+    return bool(patience) and len(since) >= patience
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
@@ -181,7 +210,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
 
         sampler = UpdateSampler(
             len(self.train_dataset), self.plan.batch_size, self.recipe.seed, epoch,
-            rank=self.args.process_index, world=self.args.world_size,
+            rank=self.args.process_index, world=self.args.world_size, fault=self.plan.fault,
         )  # fmt: skip
         return DataLoader(
             self.train_dataset,
@@ -230,13 +259,14 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
             )
         # Gradients are averaged over processes, so that the mean over words needs the number of processes back.
         scale = self.args.world_size / max(1, n_words)
+        lost = max(1, self.plan.fault)  # the fault divides by the number of batches of which one is left
         total = torch.zeros((), device=self.args.device)
         for index, batch in enumerate(batches):
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.autocast():
                     loss = self.compute_loss(model, self._on_device(batch)) * scale
-                self.accelerator.backward(loss)
+                self.accelerator.backward(loss if lost == 1 else loss / lost)
             total += loss.detach()
         return total
 
@@ -305,8 +335,9 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """The recipe's schedule, counted in updates."""
         if self.lr_scheduler is None:
-            warmup = math.ceil((self.recipe.warmup_ratio or 0.0) * num_training_steps)
-            schedule = Schedule(self.recipe.schedule or "linear", num_training_steps, warmup)
+            n_updates = self.plan.n_scheduled or num_training_steps
+            warmup = math.ceil((self.recipe.warmup_ratio or 0.0) * n_updates)
+            schedule = Schedule(self.recipe.schedule or "linear", n_updates, warmup)
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, schedule)
         return self.lr_scheduler
 
@@ -320,7 +351,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        if out_of_patience(self.state.log_history, self.plan.patience):
+        if out_of_patience(self.state.log_history, self.plan.patience, self.plan.opening):
             self.control.should_training_stop = True
         return metrics
 
@@ -362,7 +393,29 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
 
 
 class TaggerTrainer(UpdateTrainer):
-    """The loop for models with a head that has a learning rate of its own."""
+    """The loop for models with a head: it has its own learning rate, and the layers may be opened gradually."""
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """As for all models, under what this update is to see; all else, scores on dev too, is under the whole plan."""
+        with self._opened():
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    def _opened(self) -> contextlib.AbstractContextManager[None]:
+        """The plan of the next update, and the weight of what lies ahead."""
+        done = int(self.state.global_step)
+        if done >= self.plan.opening:
+            return contextlib.nullcontext()
+        backbone = self.model.backbone
+        plan = current_plan(backbone)
+        assert plan is not None
+        assert isinstance(self.recipe, Recipe)
+        opening = Opening.parse(self.recipe.opening)
+        now, weight = opening.at(
+            done, self.plan.opening, plan, seed=self.recipe.seed, longest=self.recipe.window or LONGEST_WINDOW
+        )
+        return partly_open(backbone, now, weight)
 
     def muon_names(self) -> set[str]:
         """As for all models; the head is AdamW's."""

@@ -24,6 +24,7 @@ from lookright.models.text_model import LookRightForSequenceClassification, exte
 from lookright.models.text_settings import TextSettings
 from lookright.plan import MaskPlan
 from lookright.training.defaults import PRESETS, Facts
+from lookright.training.opening import Opening
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.recipe import Recipe
 
@@ -48,8 +49,13 @@ def as_model(recipe: Recipe, model: HeadedModel) -> Recipe:
     """The recipe with what the model settles: its plan, and the settings that neither the user nor a preset chose.
 
     Raises:
-        RecipeError: a window that the base does not take, or a plan other than the model's.
+        RecipeError: a window that the base does not take, a plan other than the model's, or a gradual opening of an
+            encoder.
     """
+    if model.is_encoder and Opening.parse(recipe.opening).share:
+        raise RecipeError(
+            f"opening is {recipe.opening!r}, which is for decoders; this base is an encoder: leave it out"
+        )
     preset = PRESETS.get(recipe.preset or "", {})
     tags = isinstance(model.settings, TaggerSettings)
     changes = {

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from base_studies import counts_of, figure, gold
-from benchmarks.base.cells import PLANS
-from benchmarks.base.comparison import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.stats import ttest_rel
+
+from lookright.errors import DataError
+from lookright.metrics import Scores, holm, paired_bootstrap
+from lookright.study.plans import SIXTEEN as PLANS
+from lookright.study.statistics import (
     Run,
-    _draw_means,
     choose_plan,
-    compare,
-    holm,
+    compare_pairs,
+    compare_runs,
+    draw_means,
     opened_further,
     paper_test,
     resampled,
     summarise,
+    t_tail,
 )
-from scipy.stats import ttest_rel
-
-from lookright.errors import DataError
-from lookright.metrics import Scores, paired_bootstrap
 from lookright.tags import Scheme
+from made_up_runs import counts_of, figure, gold
 
 
 def runs_of(*qualities: float, first: int = 0) -> dict[int, Run]:
@@ -39,20 +43,20 @@ def test_holm_on_the_textbook_example() -> None:
 
 def test_no_difference_has_a_large_p_and_a_clear_one_a_small_p() -> None:
     first, same, better = runs_of(0.7, 0.7, 0.7), runs_of(0.7, 0.7, 0.7, first=50), runs_of(0.8, 0.8, 0.8, first=80)
-    none, clear = compare(first, same), compare(better, first)
+    none, clear = compare_runs(first, same), compare_runs(better, first)
     assert none.p_sentences > 0.1
     assert none.p_both > 0.1
     assert none.low < 0 < none.high
     assert clear.p_sentences < 0.001
     assert clear.p_both < 0.001
     assert 0.02 < clear.low < clear.difference < clear.high < 0.18
-    itself = compare(first, first)
+    itself = compare_runs(first, first)
     assert (itself.difference, itself.p_sentences, itself.p_both) == (0, 1, 1)
 
 
 def test_the_order_of_the_two_turns_the_sign_only() -> None:
     first, second = runs_of(0.7, 0.72), runs_of(0.73, 0.76, first=50)
-    there, back = compare(first, second), compare(second, first)
+    there, back = compare_runs(first, second), compare_runs(second, first)
     assert there.difference == pytest.approx(-back.difference)
     assert there.p_both == back.p_both
     assert there.low == pytest.approx(-back.high)
@@ -60,21 +64,21 @@ def test_the_order_of_the_two_turns_the_sign_only() -> None:
 
 def test_seeds_that_differ_make_a_difference_unsure_that_sentences_alone_would_make_sure() -> None:
     steady, unsteady = runs_of(0.70, 0.70, 0.70), runs_of(0.60, 0.75, 0.85, first=50)
-    found = compare(unsteady, steady)
+    found = compare_runs(unsteady, steady)
     assert found.p_sentences < 0.02
     assert found.p_both > 0.2
 
 
 def test_the_seeds_part_has_the_variance_of_a_mean_of_seeds() -> None:
     figures = np.array([0.70, 0.72, 0.77])  # no chance in sentences
-    drawn = _draw_means(np.repeat(figures[:, None], 100_000, axis=1))
+    drawn = draw_means(np.repeat(figures[:, None], 100_000, axis=1))
     assert drawn.mean() == pytest.approx(figures.mean(), abs=1e-4)
     assert drawn.std() == pytest.approx(figures.std(ddof=1) / np.sqrt(3), rel=0.02)
 
 
 def test_one_seed_is_the_paired_bootstrap_over_sentences() -> None:
     first, second = runs_of(0.72), runs_of(0.70, first=50)
-    ours = compare(first, second)
+    ours = compare_runs(first, second)
     theirs = paired_bootstrap(*(scores_of(runs[0]) for runs in (first, second)), samples=10_000)
     assert ours.difference == pytest.approx(theirs.difference)
     assert ours.p_both == pytest.approx(theirs.p_value, abs=0.03)
@@ -87,9 +91,9 @@ def scores_of(run: Run) -> Scores:
 
 def test_only_seeds_that_both_have_are_compared() -> None:
     first, second = runs_of(0.7, 0.7), runs_of(0.7, 0.7, 0.7, first=50)
-    assert compare(first, second).seeds == (0, 1)
+    assert compare_runs(first, second).seeds == (0, 1)
     with pytest.raises(DataError, match="no seed in common"):
-        compare({0: first[0]}, {1: second[1]})
+        compare_runs({0: first[0]}, {1: second[1]})
 
 
 def test_runs_on_other_gold_are_refused() -> None:
@@ -125,6 +129,9 @@ def test_the_plan_is_chosen_by_dev_over_common_seeds_and_ties_go_to_fewer_open_g
     tie = choose_plan(plans_of({}))
     assert tie is not None
     assert tie.plan == "0000"
+    fewer = choose_plan({plan: runs for plan, runs in plans_of({}).items() if plan in ("0011", "0100")})
+    assert fewer is not None
+    assert fewer.plan == "0100"  # opens less, though it is the later name
     lucky = plans["0001"][1]
     plans["0001"] = {0: plans["0001"][0]}
     plans["0011"][1] = Run(0.99, lucky.test, lucky.counts, lucky.drawn)  # seed 1 is not common any more
@@ -201,3 +208,45 @@ def test_the_papers_test_is_the_t_test_by_hand() -> None:
     gains = np.array([means[b] - means[a] for a, b in opened_further()])
     assert found.gain == pytest.approx(gains.mean())
     assert found.statistic == pytest.approx(gains.mean() / (gains.std(ddof=1) / np.sqrt(17)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.floats(-60, 60), st.integers(1, 400))
+def test_the_tail_of_students_t_is_scipys(statistic: float, degrees: int) -> None:
+    assert t_tail(statistic, degrees) == pytest.approx(stats.t.sf(statistic, degrees), rel=1e-9, abs=1e-300)
+
+
+def test_the_papers_p_value_is_scipys() -> None:
+    plans = plans_of({}, noise=0.01)
+    found = paper_test(plans, "test")
+    assert found is not None
+    means = {plan: np.mean([run.test for run in runs.values()]) for plan, runs in plans.items()}
+    before, after = zip(*[(means[a], means[b]) for a, b in opened_further()], strict=True)
+    assert found.p_value == pytest.approx(ttest_rel(before, after, alternative="less").pvalue, rel=1e-9)
+
+
+def test_plans_that_are_exactly_alike_are_no_evidence() -> None:
+    found = paper_test(plans_of({}), "test", samples=100)
+    assert found is not None
+    assert (found.gain, found.p_value, found.p_permuted) == (0, 1, 1)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_holm_is_his_definition(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    for level in (0.01, 0.05, 0.2):
+        rejected = set()  # step down: the smallest p against level / n, the next one against level / (n - 1), ...
+        for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+            if p_values[index] * (len(p_values) - rank) > level:
+                break
+            rejected.add(index)
+        assert rejected == {index for index, p in enumerate(adjusted) if p <= level}
+
+
+def test_pairs_are_corrected_over_those_that_can_be_compared() -> None:
+    systems = {"a": runs_of(0.7, 0.7), "b": runs_of(0.72, 0.72, first=50), "c": runs_of(0.8, 0.8, first=80)}
+    systems["d"] = {9: systems["a"][0]}
+    found = compare_pairs(systems, [("b", "a"), ("c", "a"), ("d", "a"), ("e", "a")], samples=500)
+    assert [(item.first, item.second) for item in found] == [("b", "a"), ("c", "a")]
+    assert [item.holm_both for item in found] == holm([item.difference.p_both for item in found])

@@ -1,0 +1,281 @@
+"""`search_plan`: a base, labeled sentences and a budget in; the plan that suits them, and a tagger under it, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookright.api.card import Training
+from lookright.api.fine_tuned import recipe_shown
+from lookright.api.inputs import Labeled, as_dataset, reading_options
+from lookright.api.tagger import Tagger
+from lookright.attention import is_encoder
+from lookright.data import Dataset, hold_out
+from lookright.errors import OutputError, RecipeError, UnsupportedModelError
+from lookright.models.base import install_plan, load_config, load_tokenizer, resolve_folder
+from lookright.models.bundled import BUNDLED
+from lookright.models.compare import compare_logits
+from lookright.models.store import is_tagger_folder
+from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.plan import MaskPlan, PlanSpec
+from lookright.search.candidates import CAUSAL_OR_OPEN, GROUPS, Candidates
+from lookright.search.folder import SearchFolder
+from lookright.search.judging import LEVEL, MARGIN
+from lookright.search.result import SearchResult
+from lookright.search.search import check_possible, run_search
+from lookright.search.strategies import DEFAULT, Ladder, Strategy, strategy_of
+from lookright.training.labels import scheme_of
+from lookright.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from lookright.training.fit import FitResult
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """What `search_plan` returns.
+
+    Attributes:
+        tagger: trained under the plan that was chosen.
+        result: the plan, why it, what was tried, and what that cost.
+    """
+
+    tagger: Tagger
+    result: SearchResult
+
+
+def search_plan(
+    base: str | Path | None,
+    train: Labeled,
+    dev: Labeled | float | None,
+    *,
+    out: str | Path | None = None,
+    strategy: str | Strategy = DEFAULT,
+    budget: float | None = None,
+    groups: int = GROUPS,
+    contexts: Sequence[int] = CAUSAL_OR_OPEN,
+    plans: Sequence[PlanSpec] | None = None,
+    most_look_ahead: int | None = None,
+    level: float = LEVEL,
+    margin: float = MARGIN,
+    recipe: Recipe | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Searched:
+    """Find the mask plan that suits a task, and train a tagger under it.
+
+    Args:
+        base: a decoder: a folder, or a name on a hub; the bundled base where none is given.
+        train: a `Dataset`, the path of a file, or sentences with tags.
+        dev: the same, to choose the plan and the checkpoint by; or a share of `train` to hold out by content.
+        out: a folder for the tagger, the report and the rows of the search, which it can be resumed from.
+        strategy: `shared`, `ladder`, `halving`, `exhaustive`; or one of `lookright.search.strategies` with options.
+        budget: in multiples of one fine-tuning; by default the strategy's own.
+        groups: of layers.
+        contexts: the right contexts that a group may have: 0 is causal, -1 open, k > 0 a look-ahead of k sub-words.
+        plans: the plans to search, one by one, in place of all those of the groups.
+        most_look_ahead: leave out plans that look further ahead than so many sub-words in all.
+        level: of the intervals by which plans are told apart.
+        margin: how far below the best on dev (from 0 to 1) a plan that is not told apart from it may be to tie with
+            it; of those that tie, the plan with the fewest open layers is taken.
+        recipe: the options of one fine-tuning.
+        progress: show a table on stderr.
+        options: the fields of `Recipe` by name, on top of `recipe`.
+
+    Raises:
+        RecipeError: no dev, an unknown strategy, a saved tagger as base, a folder of another search.
+        UnsupportedModelError: an encoder, which has no plan.
+        PlanError: fewer layers than groups, or plans that cannot be read.
+        DataError: a dev set that is too small to tell plans apart.
+        OutputError: `out` holds something else, or a search that is done.
+    """
+    recipe = (recipe or Recipe()).replace(**options)
+    if recipe.plan not in (None, "auto"):
+        raise RecipeError(f"plan is {recipe.plan!r}, but it is the plan that is searched; give plans=[...]")
+    given, chosen = base or recipe.base or BUNDLED, strategy_of(strategy)
+    out = None if (place := out or recipe.out) is None else Path(place)
+    check_out(out, resume=recipe.resume)
+    reading = reading_options(recipe)
+    train_data = as_dataset(train, **reading)
+    scheme_of(train_data, "train")
+    train_data, dev_data = with_dev(train_data, dev if dev is not None else recipe.dev, reading)
+    check_possible(recipe, dev_data)
+    folder = resolve_folder(given, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
+    if is_tagger_folder(folder):
+        raise RecipeError(f"{given} is a saved tagger, which has its own plan; search from its base")
+    config = load_config(folder, trust_remote_code=recipe.trust_remote_code)
+    candidates = candidates_of(config, chosen, groups, contexts, plans, most_look_ahead)
+    tokenizer = load_tokenizer(folder, trust_remote_code=recipe.trust_remote_code)
+    tagger = Tagger(None, tokenizer, device=recipe.device, token_budget=recipe.token_budget)
+
+    def make(plan: MaskPlan) -> LookRightForTokenClassification:
+        model = _new_tagger(given, plan, train_data, recipe).model
+        assert model is not None
+        return model
+
+    def save(result: SearchResult) -> None:
+        _give(tagger, result, train_data, dev_data)
+        if out is not None:
+            _save(tagger, out, result)
+
+    result = run_search(
+        make, tokenizer, train_data, dev_data, recipe.replace(base=str(given)), candidates, chosen,
+        device=tagger.device, budget=budget, level=level, margin=margin, out=out, save=save,
+        progress=progress,
+    )  # fmt: skip
+    return Searched(tagger, result)
+
+
+def fit_with_search(
+    tagger: Tagger,
+    train: Dataset,
+    dev: Dataset | float | None,
+    recipe: Recipe,
+    out: str | Path | None,
+    *,
+    progress: bool,
+) -> tuple[FitResult, SearchResult]:
+    """What `Tagger.fit(plan="auto")` does: the default strategy, on the tagger's own model.
+
+    Raises:
+        RecipeError: no dev, or a tagger that was trained already.
+    """
+    model = tagger.model
+    assert model is not None
+    where = None if out is None else Path(out)
+    check_out(where, resume=recipe.resume)
+    train, dev_data = with_dev(train, dev if dev is not None else recipe.dev, {})
+    check_possible(recipe, dev_data)
+    if bool(model.score.bias.any()):
+        raise RecipeError(
+            f"plan is 'auto', but this tagger was trained under the plan {tagger.plan} already; search from its base"
+        )
+    strategy = strategy_of(DEFAULT)
+    candidates = candidates_of(model.backbone.config, strategy, None, CAUSAL_OR_OPEN, None, None)
+
+    def make(plan: MaskPlan) -> LookRightForTokenClassification:
+        install_plan(model.backbone, plan, recipe.backend)
+        return model
+
+    def save(result: SearchResult) -> None:
+        _give(tagger, result, train, dev_data)
+        if where is not None:
+            _save(tagger, where, result)
+
+    result = run_search(
+        make, tagger.tokenizer, train, dev_data, recipe, candidates, strategy, device=tagger.device, out=where,
+        save=save, progress=progress,
+    )  # fmt: skip
+    assert result.fit is not None
+    return result.fit, result
+
+
+def check_out(out: Path | None, *, resume: bool) -> None:
+    """Refuse an out folder that cannot be searched in, before anything is read or loaded.
+
+    Raises:
+        OutputError: it holds something else, or a search that is done.
+        RecipeError: nothing to resume from.
+    """
+    if out is None:
+        if resume:
+            raise RecipeError("resume is asked for, but there is no out folder to resume from; give out")
+        return
+    folder = SearchFolder(out)
+    folder.check(resume=resume)
+    if folder.report() is not None:
+        raise OutputError(f"the search in {out} is done, and its tagger is there; give a new folder for another one")
+
+
+def candidates_of(
+    config: PreTrainedConfig,
+    strategy: Strategy,
+    groups: int | None,
+    contexts: Sequence[int],
+    plans: Sequence[PlanSpec] | None,
+    most_look_ahead: int | None,
+) -> Candidates:
+    """The plans of a search over a base.
+
+    Args:
+        config: of the base.
+        strategy: which may choose among the plans of the groups.
+        groups: of layers; None: the usual number, or as many as there are layers.
+        contexts, plans, most_look_ahead: as for `search_plan`.
+
+    Raises:
+        UnsupportedModelError: an encoder.
+        RecipeError: plans one by one for a ladder, which makes its own.
+        PlanError: plans that cannot be read or do not fit.
+    """
+    text = config.get_text_config()
+    if is_encoder(config):
+        raise UnsupportedModelError(
+            f"{config.model_type} is an encoder: each of its layers already sees the whole sentence, so there is no "
+            "plan to search; train it as it is (`lookright train`), or take a decoder"
+        )
+    n_layers = int(text.num_hidden_layers)
+    if plans is None:
+        usual = min(GROUPS, n_layers) if groups is None else groups
+        return strategy.candidates(n_layers, usual, contexts, most_look_ahead)
+    if isinstance(strategy, Ladder):
+        raise RecipeError("the ladder has plans of its own; leave out the list of plans, or take another strategy")
+    return Candidates.of_specs(plans, n_layers, most_look_ahead=most_look_ahead)
+
+
+def with_dev(train: Dataset, dev: Any, reading: dict[str, Any]) -> tuple[Dataset, Dataset]:
+    """Train and dev, held out of train where a share is given.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    if dev is None:
+        raise RecipeError(
+            "a search chooses the plan on dev, and there is none: give dev, or a share of train to hold out, such as "
+            "--dev 0.1"
+        )
+    if isinstance(dev, float):
+        return hold_out(train, dev)
+    return train, as_dataset(dev, **reading)
+
+
+def _new_tagger(base: str | Path, plan: MaskPlan, train: Dataset, recipe: Recipe) -> Tagger:
+    return Tagger.from_pretrained(
+        base,
+        labels=train.labels(),
+        scheme=train.scheme,
+        plan=plan,
+        device=recipe.device,
+        backend=recipe.backend,
+        quantization="4bit" if recipe.method == "qlora" else None,
+        revision=recipe.revision,
+        trust_remote_code=recipe.trust_remote_code,
+        token_budget=recipe.token_budget,
+        word_split=None if recipe.word_split == "learned" else recipe.word_split,
+    )
+
+
+def _give(tagger: Tagger, result: SearchResult, train: Dataset, dev: Dataset) -> None:
+    """Make a tagger the result's, with an account of the search for its card."""
+    tagger.take(result.model, _training(result, train, dev))
+    tagger.search_result = result
+
+
+def _save(tagger: Tagger, out: Path, result: SearchResult) -> None:
+    tagger.save_pretrained(out)
+    compare_logits(out, result.model)
+
+
+def _training(result: SearchResult, train: Dataset, dev: Dataset) -> Training:
+    name = result.strategy["name"]
+    notes = (
+        f"The plan was chosen among {result.n_plans} by a search (strategy {name}, "
+        f"{result.cost.fine_tunings:.2f} fine-tunings). {' '.join(result.verdict.lines())}",
+        "The recipe is that of one fine-tuning; report.md beside this card says what was trained for how long.",
+    )
+    data = {"train": (train.path, train.content_hash()), "dev": (dev.path, dev.content_hash())}
+    return Training(data=data, recipe=recipe_shown(result.recipe), notes=notes)

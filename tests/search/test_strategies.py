@@ -1,0 +1,156 @@
+"""Strategies: what they try, what they spend, and what comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from search_support import DEV, TRAIN, TRAINING, search, toy_data
+
+from lookright import Tagger
+from lookright.attention import check_plan, current_plan
+from lookright.errors import LookRightError
+from lookright.search.strategies import Halving, Shared, strategy_of
+
+
+def test_shared_trains_once_for_all_and_stays_within_its_budget(tiny_llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = search(tiny_llama, out)
+    result, trials = found.result, found.result.trials
+    assert [trial.stage for trial in trials] == ["shared", *["dev"] * 16, "final"]
+    assert {trial.name for trial in trials[1:17]} == {f"{number:04b}" for number in range(16)}
+    assert result.budget == 1.5
+    assert 1.2 < result.cost.fine_tunings <= 1.5
+    assert sum(trial.cost.fine_tunings for trial in trials) == pytest.approx(result.cost.fine_tunings)
+    assert trials[-1].name == result.name == result.verdict.chosen
+    assert all(trial.counts is not None and trial.counts.shape[1] == 3 for trial in trials[1:])
+    assert found.tagger.plan == result.plan == current_plan(result.model.backbone)
+    check_plan(result.model.backbone)
+    # the folder
+    assert not (out / "runs").exists()
+    report = json.loads((out / "report.json").read_text())
+    assert (report["plan"], report["dev"]["value"], len(report["trials"])) == (result.name, result.score, 18)
+    assert f"# Search for a plan: {result.name}" in (out / "report.md").read_text()
+    loaded = Tagger.from_pretrained(out)
+    assert loaded.plan == result.plan
+    # its figure is the one that the trial has
+    assert loaded.evaluate(DEV).f1 == pytest.approx(result.score)
+    assert "chosen among 16 by a search (strategy shared" in (out / "README.md").read_text()
+
+
+def test_the_ladder_trains_each_step_and_the_best_comes_out(tiny_llama: Path, tmp_path: Path) -> None:
+    found = search(tiny_llama, tmp_path / "out", strategy="ladder")
+    result = found.result
+    assert [trial.name for trial in result.trials] == ["0000", "0001", "0011", "0111", "1111"]
+    assert {trial.updates for trial in result.trials} == {10}
+    assert result.cost.fine_tunings == pytest.approx(5)
+    chosen = next(trial for trial in result.trials if trial.name == result.name)
+    assert result.score == chosen.score
+    assert found.tagger.evaluate(DEV).f1 == pytest.approx(chosen.score)
+    assert Tagger.from_pretrained(tmp_path / "out").evaluate(DEV).f1 == pytest.approx(chosen.score)
+
+
+def test_a_trial_is_the_fine_tuning_that_it_stands_for(tiny_llama: Path) -> None:
+    found = search(tiny_llama, strategy="exhaustive", plans=["0000", "0011"], epochs=2.0)
+    tagger = Tagger.from_pretrained(tiny_llama, plan=found.result.name, labels=TRAIN.labels(), device="cpu")
+    result = tagger.fit(TRAIN, DEV, progress=False, **{**TRAINING, "epochs": 2.0})
+    assert result.outcome.best_score == found.result.score
+
+
+def test_halving_trains_fewer_and_fewer_plans_further(tiny_llama: Path, tmp_path: Path) -> None:
+    plans = ["0000", "0011", "1111"]
+    result = search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans, epochs=3.0).result
+    stages = [trial.stage for trial in result.trials]
+    assert stages == [*["round 1"] * 3, *["round 2"] * 2]
+    assert result.budget == 2
+    assert result.cost.fine_tunings <= 2
+    assert {trial.name for trial in result.trials[3:]} <= set(plans)
+    assert result.name in {trial.name for trial in result.trials[3:]}
+    assert Halving().field_sizes(16) == [16, 8, 4, 2]
+    assert Halving(eta=3).field_sizes(16) == [16, 6, 2]
+
+
+def test_bounded_plans_and_a_limit_of_the_look_ahead(tiny_llama: Path) -> None:
+    strategy = Shared(finalists=2, per_update=2, uniform="open")
+    result = search(tiny_llama, contexts=(0, 2), most_look_ahead=4, strategy=strategy, budget=3).result
+    assert result.n_plans == 11
+    assert all(trial.plan is None or (trial.plan.look_ahead or 0) <= 4 for trial in result.trials)
+    assert sum(trial.stage == "final" for trial in result.trials) in (1, 2)
+    assert result.to_dict()["look_ahead"] == result.plan.look_ahead
+
+
+def test_a_dev_set_that_costs_too_much_is_scored_in_part(tiny_llama: Path) -> None:
+    result = search(tiny_llama, dev=toy_data(400, 3)).result
+    scored = {
+        trial.name: len(trial.counts) for trial in result.trials if trial.stage == "dev" and trial.counts is not None
+    }
+    assert min(scored.values()) < max(scored.values()) < 400
+    assert sum(n == max(scored.values()) for n in scored.values()) <= Shared().leaders + 1
+    assert scored["0000"] == max(scored.values())
+    assert result.verdict.chosen in [name for name, n in scored.items() if n == max(scored.values())]
+
+
+def test_adapters_are_shared_too(tiny_llama: Path, tmp_path: Path) -> None:
+    result = search(tiny_llama, tmp_path / "out", method="lora", lora_r=2).result
+    assert (tmp_path / "out" / "adapter").is_dir()
+    assert Tagger.from_pretrained(tmp_path / "out").evaluate(DEV).f1 == pytest.approx(result.score)
+
+
+def test_plan_auto_searches_within_fit(tiny_llama: Path, tmp_path: Path) -> None:
+    tagger = Tagger.from_pretrained(tiny_llama, device="cpu")
+    result = tagger.fit(TRAIN, 0.4, plan="auto", out=tmp_path / "out", progress=False, **TRAINING)
+    assert tagger.search_result is not None
+    assert tagger.plan == tagger.search_result.plan
+    assert result.outcome.best_score == tagger.search_result.score
+    assert tagger.predict("Jordan said that it rains .") is not None
+    assert Tagger.from_pretrained(tmp_path / "out").plan == tagger.plan
+    with pytest.raises(LookRightError, match="already; search from its base"):
+        tagger.fit(TRAIN, DEV, plan="auto", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"dev": None}, "there is none: give dev"),
+        ({"dev": toy_data(3, 0)}, "dev has 3 sentences with .* gold spans, which cannot tell plans apart"),
+        ({"strategy": "sharded"}, "did you mean 'shared'"),
+        ({"groups": 5}, "only 4 layers; take --groups 4"),
+        ({"plan": "0011"}, "it is the plan that is searched"),
+        ({"train_layers": "unmasked"}, "depends on the plan"),
+        ({"strategy": "ladder", "plans": ["0000", "1111"]}, "the ladder has plans of its own"),
+        ({"budget": 0.05}, "too little for one update"),
+        ({"budget": -1.0}, "expected a positive number"),
+        ({"resume": True}, "no out folder to resume from"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_clear_line(tiny_llama: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(LookRightError, match=told) as caught:
+        search(tiny_llama, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_encoders_and_saved_taggers_have_no_plan_to_search(
+    tiny_encoder: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(LookRightError, match="bert is an encoder"):
+        search(tiny_encoder)
+    saved = Tagger.from_pretrained(tiny_llama, labels=TRAIN.labels()).save_pretrained(tmp_path / "saved")
+    with pytest.raises(LookRightError, match="a saved tagger, which has its own plan"):
+        search(saved)
+
+
+def test_several_processes_are_refused(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(LookRightError, match="one process"):
+        search(tiny_llama)
+
+
+@pytest.mark.parametrize(
+    "options", [{"share": 0.0}, {"share": 0.9, "scoring": 0.1}, {"rate": 0.0}, {"finalists": 0}, {"leaders": 0}]
+)
+def test_options_of_a_strategy_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(LookRightError):
+        Shared(**options)
+    assert strategy_of("shared") == Shared()

@@ -4,7 +4,7 @@ Fast: packed rows, training in bfloat16 where the recipe says so, the saved tagg
 Slow: every batch padded, everything in float32. Both have the same sentences in the same updates, since these depend on
 recipe and seed alone; the last weights are taken, so that nothing is chosen. F1 is that of test, full gold.
 
-Where this version has int8 weights for prediction, the fast tagger is also run with them, against itself in bfloat16.
+Where the processor has fast int8 products, the fast tagger is also run with int8 weights, against itself in bfloat16.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
-from benchmarks.speed.int8 import has_int8, to_int8
 from benchmarks.speed.report import Figure
 from benchmarks.speed.workers import Failed
 
@@ -102,9 +101,10 @@ class Pair:
 
 
 def run(split: Split, seed: int, updates: int | None, *, fast: bool) -> tuple[Scores, Scores | None]:
-    """Train on train, tag test; for the fast way also with int8 weights, where there are such."""
+    """Train on train, tag test; for the fast way also with int8 weights, where they are fast."""
     from lookright import Tagger
     from lookright.models.bundled import bundled_folder
+    from lookright.models.int8 import why_no_int8
 
     precision = "bfloat16" if fast else "float32"
     with layout(packed=fast), tempfile.TemporaryDirectory(prefix="speed-steady-") as folder:
@@ -116,11 +116,9 @@ def run(split: Split, seed: int, updates: int | None, *, fast: bool) -> tuple[Sc
         tagger.save_pretrained(folder)
         loaded = Tagger.from_pretrained(folder, dtype=precision)
         scores = _score(loaded, split)
-        whole = Tagger.from_pretrained(folder, dtype="float32")
-        if not fast or not has_int8(whole):
+        if not fast or why_no_int8() is not None:
             return scores, None
-        to_int8(whole)
-        return scores, _score(whole, split)
+        return scores, _score(Tagger.from_pretrained(folder, dtype="int8"), split)
 
 
 def _score(tagger: Tagger, split: Split) -> Scores:
@@ -129,7 +127,7 @@ def _score(tagger: Tagger, split: Split) -> Scores:
 
 
 def compare(split: Split, seeds: Sequence[int], updates: int | None) -> tuple[Pair, Pair | None]:
-    """Both ways on a set, for all seeds; and int8 against bfloat16, where this version has int8 weights."""
+    """Both ways on a set, for all seeds; and int8 against bfloat16."""
     fast, slow, int8 = [], [], []
     for seed in seeds:
         for way, packed in (("packed bfloat16", True), ("padded float32", False)):

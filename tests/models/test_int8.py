@@ -11,7 +11,7 @@ from torch import nn
 
 from lookright.models import int8
 from lookright.models.compilation import why_not_compiled
-from lookright.models.int8 import Int8Linear, has_int8_weights, why_no_int8, with_int8_weights
+from lookright.models.int8 import Int8Linear, LastRounded, has_int8_weights, why_no_int8, with_int8_weights
 
 pytestmark = pytest.mark.skipif(why_no_int8() is not None, reason=str(why_no_int8()))
 
@@ -109,3 +109,16 @@ def test_compiled_it_is_the_same_for_all_layers_and_lengths() -> None:
         hidden = torch.randn(length, 64)
         expected = both(hidden)
         assert (compiled(hidden) - expected).norm() < 0.01 * expected.norm()
+
+
+def test_what_one_module_rounded_is_not_taken_for_another_input() -> None:
+    torch.manual_seed(0)
+    shared = LastRounded()
+    layers = [nn.Linear(32, 32, bias=False) for _ in range(3)]
+    one, two = (Int8Linear(layer, shared, 0) for layer in layers[:2])
+    other = Int8Linear(layers[2], shared, 1)
+    first, second = torch.randn(4, 32), torch.randn(4, 32)
+    alone = {(n, i): Int8Linear(layers[n])(x) for n in range(3) for i, x in enumerate((first, second))}
+    for at, layer, inputs in ((0, one, 0), (1, two, 0), (1, two, 1), (0, one, 1), (2, other, 1), (2, other, 0)):
+        assert torch.equal(layer((first, second)[inputs]), alone[at, inputs])
+    assert copy.deepcopy(shared).last is None

@@ -14,12 +14,14 @@ import functools
 import itertools
 import threading
 import weakref
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 LARGEST: Final = 127
+ROOM: Final = 1 + 2**-7
+"""A scale is rounded to bfloat16, which may take 2**-8 of it away."""
 SMALLEST_SCALE: Final = 1e-30
 """Of a token whose inputs are all zero."""
 LEAST_WIDTH: Final = 16
@@ -85,17 +87,65 @@ def _(rounded: Tensor, handle: Tensor, outputs: int, dtype: torch.dtype) -> Tens
     return rounded.new_empty((rounded.shape[0], outputs), dtype=dtype)
 
 
+class Rounded(NamedTuple):
+    """Inputs of a layer as 8-bit numbers.
+
+    Attributes:
+        hidden: the inputs.
+        user: the module whose layers take them.
+        rows: int8 (tokens, inputs).
+        scale: (tokens, 1), in the inputs' format.
+    """
+
+    hidden: Tensor
+    user: int
+    rows: Tensor
+    scale: Tensor
+
+
+class LastRounded:
+    """What was rounded last: the layers that begin a module (queries, keys and values; gate and up) take the same.
+
+    One for all layers of a model, so that no more than one stays alive.
+    """
+
+    def __init__(self) -> None:
+        self.last: Rounded | None = None
+
+    def __deepcopy__(self, memo: object) -> LastRounded:
+        return LastRounded()
+
+    def of(self, hidden: Tensor, user: int) -> Rounded:
+        """Round the inputs of a layer, or take what another layer of the same module rounded."""
+        if torch.compiler.is_compiling():  # which does not compute the same twice
+            return self._round(hidden, user)
+        last = self.last  # another thread may replace it
+        if last is None or last.hidden is not hidden or last.user != user:
+            last = self.last = self._round(hidden, user)
+        return last
+
+    @staticmethod
+    def _round(hidden: Tensor, user: int) -> Rounded:
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        # A little more than needed: rounding it to the inputs' format, as it multiplies, must not make it too small.
+        scale = (rows.abs().amax(-1, keepdim=True) * (ROOM / LARGEST)).clamp_min(SMALLEST_SCALE)
+        return Rounded(hidden, user, (rows * scale.float().reciprocal()).round_().to(torch.int8), scale)
+
+
 class Int8Linear(nn.Module):
     """A linear layer with 8-bit weights; inputs and outputs stay in their own number format.
 
     Args:
         linear: the layer that it stands for, on the CPU. Its weights are not kept.
+        shared: of the model.
+        user: the module that it is in.
     """
 
     handle: Tensor
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, shared: LastRounded | None = None, user: int = 0) -> None:
         super().__init__()
+        self.shared, self.user = shared or LastRounded(), user
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
         self.packed = _Packed(linear.weight)
@@ -106,12 +156,9 @@ class Int8Linear(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        rows = hidden.reshape(-1, self.in_features)
-        # The scale is rounded to the inputs' format first: the same number then divides and multiplies.
-        scale = (rows.abs().amax(-1, keepdim=True) * (1 / LARGEST)).clamp_min(SMALLEST_SCALE)
-        rounded = (rows * scale.float().reciprocal()).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+        rounded = self.shared.of(hidden, self.user)
         dtype = torch.bfloat16 if hidden.dtype == torch.bfloat16 else torch.float32
-        result = int8_products(rounded, self.handle, self.out_features, dtype) * scale
+        result = int8_products(rounded.rows, self.handle, self.out_features, dtype) * rounded.scale
         if self.bias is not None:
             result = result + self.bias
         shaped: Tensor = result.to(hidden.dtype).view(*hidden.shape[:-1], self.out_features)
@@ -130,14 +177,14 @@ def with_int8_weights(module: nn.Module) -> int:
     Returns:
         How many there were.
     """
-    count = 0
-    for parent in list(module.modules()):
+    count, shared = 0, LastRounded()
+    for user, parent in enumerate(list(module.modules())):
         for name, child in list(parent.named_children()):
             if type(child) is not nn.Linear or name in ROUTERS:
                 continue
             assert isinstance(child, nn.Linear)
             if min(child.in_features, child.out_features) >= LEAST_WIDTH:
-                setattr(parent, name, Int8Linear(child))
+                setattr(parent, name, Int8Linear(child, shared, user))
                 count += 1
     return count
 

@@ -19,7 +19,9 @@ import toys
 from lookright.data import Sentence, WordSplitter
 from lookright.encoding import collate, windows_of, windows_of_document
 from lookright.errors import LookRightError
+from lookright.inference import runner
 from lookright.inference.predictor import POOL_BUDGETS, Predictor, Tagging
+from lookright.inference.threads import MOST_AT_ONCE, in_threads
 from lookright.models.base import load_base
 from lookright.models.settings import TaggerSettings
 from lookright.models.store import build_tagger
@@ -356,3 +358,26 @@ def test_threads_share_a_predictor(predictor: Predictor) -> None:
     with ThreadPoolExecutor(4) as pool:
         for one, other in zip(alone, pool.map(predictor.tag, jobs * 3), strict=False):
             assert_same(one, other)
+
+
+def test_taggings_are_those_of_one_thread(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = make_model(tiny_llama)
+    used: list[int] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+
+    def counted(compute: Any, items: Any) -> Any:
+        used.append(len(items))
+        return in_threads(compute, items)
+
+    monkeypatch.setattr(runner, "in_threads", counted)
+    predictor = Predictor(model, tokenizer, device="cpu", token_budget=64)
+    pool = predictor.pool_of(toy_sentences(60))
+    threaded = predictor.score(pool)
+    assert used[0] > MOST_AT_ONCE
+    torch.set_num_threads(1)
+    alone = predictor.score(pool)
+    torch.set_num_threads(before)
+    assert len(used) == 1
+    for one, other in zip(threaded, alone, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

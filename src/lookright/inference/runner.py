@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -14,6 +16,7 @@ from lookright.attention import can_pack
 from lookright.encoding import Window, token_budget
 from lookright.errors import LookRightError
 from lookright.inference.device import is_out_of_memory, resolve_device
+from lookright.inference.threads import in_threads
 from lookright.models.compilation import check_compiler, compiled_copy, uncompilable_runs_plainly
 from lookright.models.headed import HeadedModel
 
@@ -78,13 +81,22 @@ class Runner(Generic[Model]):
     ) -> Iterator[tuple[Sequence[Window], Result]]:
         """What `compute` makes of each batch, shortest windows first; in smaller batches if memory runs out."""
         groups = token_budget([len(window) for window in windows], self.budget, layout=self.layout)
-        if len(groups) != 1:
-            for group in groups:
-                yield from self._batches([windows[index] for index in group], compute)
+        batches = [[windows[index] for index in group] for group in groups]
+        # Compiled code has its number of threads in it.
+        if len(batches) > 1 and self.device.type == "cpu" and not self._compiled and torch.get_num_threads() > 1:
+            for batch, future in in_threads(compute, batches):
+                yield from self._or_smaller(batch, compute, future.result)
             return
+        for batch in batches:
+            yield from self._or_smaller(batch, compute, partial(compute, batch))
+
+    def _or_smaller(
+        self, windows: Sequence[Window], compute: Callable[[Sequence[Window]], Result], attempt: Callable[[], Result]
+    ) -> Iterator[tuple[Sequence[Window], Result]]:
+        """A batch with what `attempt` gives; with what `compute` makes of smaller ones if memory ran out."""
         found: list[Result] = []
         try:
-            found.append(compute(windows))
+            found.append(attempt())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -93,10 +105,10 @@ class Runner(Generic[Model]):
                 raise LookRightError(
                     f"out of memory with a single window of {len(windows[0])} sub-words on {self.device}: {instead}"
                 ) from error
+            traceback.clear_frames(error.__traceback__)  # they keep the tensors of the failed attempt alive
         if found:
             yield windows, found[0]
             return
-        # Outside the handler, whose traceback keeps the tensors of the failed attempt alive.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.budget = sum(len(window) for window in windows) // 2

@@ -64,6 +64,8 @@ TRAINING: Final = (
     ours("LookRight float32, 32", "train", "float32", batch_size=32),
     ours("LookRight bfloat16, 16", "train", "bfloat16", batch_size=16),
     ours("LookRight bfloat16, 32", "train", "bfloat16", batch_size=32),
+    ours("LookRight float32, 128", "train", "float32", batch_size=128),
+    ours("LookRight bfloat16, 128", "train", "bfloat16", batch_size=128),
     billm("BiLLM example, 8", "train", 8),
     billm("BiLLM example, 32", "train", 32),
     paper("paper's loop, 16", "train", "eager"),
@@ -74,6 +76,7 @@ TRAINING: Final = (
     stock("transformers Trainer, 32, grouped", "train", batch_size=32, group_by_length=True),
     stock("transformers Trainer bfloat16, 8", "train", "bfloat16", batch_size=8),
     stock("transformers Trainer bfloat16, 32", "train", "bfloat16", batch_size=32),
+    stock("transformers Trainer bfloat16, 128, grouped", "train", "bfloat16", batch_size=128, group_by_length=True),
     spacy("train"),
 )
 

@@ -157,7 +157,15 @@ def test_several_processes_are_refused(tiny_llama: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "options", [{"share": 0.0}, {"share": 0.9, "scoring": 0.1}, {"rate": 0.0}, {"rate": math.nan}, {"finalists": 0}, {"leaders": 0}]
+    "options",
+    [
+        {"share": 0.0},
+        {"share": 0.9, "scoring": 0.1},
+        {"rate": 0.0},
+        {"rate": math.nan},
+        {"finalists": 0},
+        {"leaders": 0},
+    ],
 )
 def test_options_of_a_strategy_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(LookRightError):

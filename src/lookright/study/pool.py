@@ -62,7 +62,7 @@ def serve(connection: Connection, runner: Runner[Any]) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot end its processes: nobody waits for what they do, and they hold memory or a GPU."""
+    """A parent that was killed cannot end its processes: nobody waits for them, and they hold memory or a GPU."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

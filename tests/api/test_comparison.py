@@ -160,3 +160,8 @@ def test_the_json_form_and_the_value(tagger: Tagger, other: Tagger, data: Datase
     write_conll(data, file)
     assert compare(tagger, other, file, samples=100).scores[0].f1 == found.scores[0].f1
     assert read_dataset(file).scheme is Scheme.IOB2
+
+
+def test_two_systems_have_two_names(tagger: Tagger, other: Tagger, data: Dataset) -> None:
+    with pytest.raises(DataError, match="both are called 'x'"):
+        compare(tagger, other, data, names=("x", "x"), samples=100)

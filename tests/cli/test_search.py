@@ -57,6 +57,13 @@ def test_a_search_that_is_done_shows_its_report_again(searched: Path, files: Pat
     assert {path.name: path.stat().st_mtime_ns for path in searched.iterdir()} == before
 
 
+def test_a_search_that_is_done_is_still_scored_on_test(searched: Path, files: Path, run: Any) -> None:
+    done = run("search", *flags(files, searched, "--test", f"{files}/test.conll"), "--resume", "--json")
+    assert done.code == 0, done.err
+    again = run("evaluate", searched, files / "test.conll", "--json")
+    assert json.loads(done.out)["test"]["f1"] == json.loads(again.out)["f1"]
+
+
 def test_train_with_plan_auto(files: Path, tmp_path: Path, run: Any) -> None:
     out = tmp_path / "out"
     done = run("train", *flags(files, out, "--plan", "auto", "--test", f"{files}/test.conll", "--json"))

@@ -47,7 +47,7 @@ def test_bounded_plans_say_their_look_ahead_and_can_be_limited() -> None:
         (lambda: Candidates.of_specs(["0011", "01"], 4), "0011 and 01 are the same plan in 4 layers"),
         (lambda: Candidates.of_specs(["0011", "2"], 4), 'found "2"'),
         (lambda: Candidates.of_groups(4, 2, (0,)), "at least two plans"),
-        (lambda: Candidates.of_groups(4, 2, (2, 3), most_look_ahead=1), "found none"),
+        (lambda: Candidates.of_groups(4, 2, (2, 3), most_look_ahead=1), "0 of 4 plans look ahead no further than 1"),
         (lambda: ladder(4, 4, (0,)), "a right context other than 0"),
         (lambda: ladder(3, 4), "only 3 layers"),
     ],

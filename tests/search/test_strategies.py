@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,13 @@ def test_bounded_plans_and_a_limit_of_the_look_ahead(tiny_llama: Path) -> None:
     assert result.to_dict()["look_ahead"] == result.plan.look_ahead
 
 
+def test_a_plan_with_stars_is_no_emphasis_on_the_page(tiny_llama: Path) -> None:
+    result = search(tiny_llama, plans=["0,*,*,2", "*,0,2,*"], strategy="exhaustive", budget=1).result
+    page = result.to_markdown()
+    assert r"| train | 0,\*,\*,2 |" in page
+    assert not re.search(r"(?<!\\)\*", page)
+
+
 def test_a_dev_set_that_costs_too_much_is_scored_in_part(tiny_llama: Path) -> None:
     result = search(tiny_llama, dev=toy_data(400, 3)).result
     scored = {
@@ -148,7 +157,15 @@ def test_several_processes_are_refused(tiny_llama: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "options", [{"share": 0.0}, {"share": 0.9, "scoring": 0.1}, {"rate": 0.0}, {"finalists": 0}, {"leaders": 0}]
+    "options",
+    [
+        {"share": 0.0},
+        {"share": 0.9, "scoring": 0.1},
+        {"rate": 0.0},
+        {"rate": math.nan},
+        {"finalists": 0},
+        {"leaders": 0},
+    ],
 )
 def test_options_of_a_strategy_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(LookRightError):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,9 @@ class Pretended:
 
 def pretend(job: Pretended) -> tuple[Row, Counts]:
     kind = job.cell.dataset
+    if kind == "linger":
+        (job.folder / "lingers").write_text(str(os.getpid()))
+        time.sleep(60)
     if kind == "raise":
         raise ValueError("two\nlines")
     if kind in ("die", "die-once") and not (kind == "die-once" and (job.folder / "died").exists()):
@@ -120,3 +126,50 @@ def test_the_time_left_is_said_in_rounds_of_all_processes(tmp_path: Path) -> Non
 
 def test_durations_in_words() -> None:
     assert [duration(s) for s in (3.4, 89, 100, 5000, 6000)] == ["3 s", "89 s", "2 min", "83 min", "1.7 h"]
+
+
+def waited_for(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def linger(folder: Path) -> None:
+    run_all(jobs_of("linger", folder=folder), Book(folder / "runs.jsonl"), runner=pretend, say=print)
+
+
+def gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"  # ended, and nobody asked how
+
+
+def test_runs_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
+    study = multiprocessing.get_context("spawn").Process(target=linger, args=(tmp_path,))
+    study.start()
+    file = tmp_path / "lingers"
+    assert waited_for(lambda: file.exists() and file.read_text() != "")
+    run = int(file.read_text())
+    study.kill()
+    study.join()
+    ended = waited_for(lambda: gone(run), 5)
+    if not ended:
+        os.kill(run, signal.SIGKILL)
+    assert ended
+
+
+def test_an_interrupt_while_a_process_starts_is_the_parents_to_answer() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    worker = pool.Worker(pretend)
+    assert signal.getsignal(signal.SIGINT) is before
+    try:
+        os.kill(worker.process.pid, signal.SIGINT)  # before it has imported anything
+        worker.send(jobs_of("fine")[0])
+        row, _ = worker.receive()
+    finally:
+        worker.end()
+    assert row["status"] == "done", row["error"]

@@ -250,3 +250,19 @@ def test_pairs_are_corrected_over_those_that_can_be_compared() -> None:
     found = compare_pairs(systems, [("b", "a"), ("c", "a"), ("d", "a"), ("e", "a")], samples=500)
     assert [(item.first, item.second) for item in found] == [("b", "a"), ("c", "a")]
     assert [item.holm_both for item in found] == holm([item.difference.p_both for item in found])
+
+
+def test_where_there_is_nothing_to_find_nothing_is_claimed(recwarn: pytest.WarningsRecorder) -> None:
+    nothing = np.zeros((30, 3), dtype=np.int64)
+    drawn = resampled([nothing, nothing], samples=200)
+    runs = {seed: Run(0.0, 0.0, nothing, drawn[seed]) for seed in range(2)}
+    summary, compared = summarise(runs), compare_runs(runs, runs, samples=200)
+    assert (summary.low, summary.high) == (compared.low, compared.high) == (0, 0)
+    assert (compared.p_both, compared.p_sentences) == (1, 1)
+    assert not recwarn.list
+
+
+def test_the_interval_of_a_figure_stays_within_its_range() -> None:
+    for qualities in ((0.02, 0.3), (0.97, 0.6)):
+        summary = summarise(runs_of(*qualities))
+        assert 0 <= summary.low < summary.mean < summary.high <= 1

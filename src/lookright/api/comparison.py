@@ -184,9 +184,11 @@ def compare(
 
     Raises:
         LabelError: the two share no type, or not one with the gold.
-        DataError: no gold, or a file of predictions over other words.
+        DataError: no gold, a file of predictions over other words, or one name for both.
     """
     called = names or _names(a, b)
+    if called[0] == called[1]:
+        raise DataError(f"both are called {called[0]!r}, so that nobody could tell them apart; expected two names")
     systems = [_loaded(system, device) for system in (a, b)]
     splitters = [system._text_splitter() for system in systems if isinstance(system, Tagger)]
     reading = {"splitter": next(iter(splitters), None), **options}

@@ -83,9 +83,10 @@ def summary(result: TaggerComparison) -> str:
     rows = [[name, percent(score.headline[1])] for name, score in zip(names, result.scores, strict=True)]
     rows.append(["difference", f"{100 * test.difference:+.2f}"])
     lines += [table(rows), ""]
-    lines.append(
-        f"95 % interval of the difference {100 * (test.low or 0):+.2f} to {100 * (test.high or 0):+.2f} ({test.method})"
-    )
+    interval = "is undefined: there is nothing to find, and nothing was found"
+    if test.low is not None and test.high is not None:
+        interval = f"{100 * test.low:+.2f} to {100 * test.high:+.2f} ({test.method})"
+    lines.append(f"95 % interval of the difference {interval}")
     lines.append(
         f"p {p_words(result.p_value)} ({result.randomization.method}); p {p_words(test.p_value)} by the bootstrap"
     )

@@ -60,7 +60,17 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args)
     if recipe.resume and (done := _done(str(recipe.out))) is not None:
         say(f"the search in {recipe.out} is done", quiet=args.quiet)
-        _show(args, *done)
+        account, text = done
+        report = None
+        if recipe.test is not None:  # it may have been stopped between its end and this
+            calm(quiet=args.quiet)
+            from lookright.api.tagger import Tagger
+
+            tagger = Tagger.from_pretrained(str(recipe.out), device=recipe.device)
+            test = read_sets(recipe.replace(train=None, dev=None))["test"]
+            report = tagger.evaluate(test, name="test", progress=not args.quiet)
+        account["test"] = None if report is None else report.to_dict()
+        _show(args, account, text + ("" if report is None else f"\ntest: {report}\n"))
         return 0
     from lookright.search.folder import SearchFolder
 

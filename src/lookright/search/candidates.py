@@ -92,7 +92,13 @@ class Candidates:
         """
         named = [(spec, MaskPlan.parse(spec, n_layers)) for spec in specs]
         if most_look_ahead is not None:
-            named = [(spec, plan) for spec, plan in named if reach(plan) <= most_look_ahead]
+            within = [(spec, plan) for spec, plan in named if reach(plan) <= most_look_ahead]
+            if len(within) < 2 <= len(named):
+                raise PlanError(
+                    f"{len(within)} of {len(named)} plans look ahead no further than {most_look_ahead} sub-words in "
+                    "all, and a search needs at least two; allow more, or take smaller right contexts, such as 0 and 1"
+                )
+            named = within
         names = tuple(spec.strip() if isinstance(spec, str) else str(plan) for spec, plan in named)
         return cls(names, tuple(plan for _, plan in named))
 

@@ -106,10 +106,10 @@ class SearchResult:
     def to_markdown(self) -> str:
         """As a page."""
         rows = _rows(self.trials)
-        table = ["| " + " | ".join(row) + " |" for row in rows]
+        table = ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows]
         table.insert(1, "|" + "---|" * len(rows[0]))
-        first, *rest = self.lines()
-        parts = [f"# Search for a plan: {self.name}", first, *(f"- {line}" for line in rest)]
+        first, *rest = map(_plain, self.lines())
+        parts = [f"# Search for a plan: {_plain(self.name)}", first, *(f"- {line}" for line in rest)]
         head = "\n".join([parts[0], "", parts[1], "", *parts[2:]])
         options = ", ".join(f"{name} {value}" for name, value in self.strategy.items() if name != "name")
         how = f"Strategy {self.strategy['name']}" + (f" ({options})" if options else "") + "."
@@ -118,6 +118,11 @@ class SearchResult:
             f"words, with dev ({self.n_dev:,} sentences) scored {self.prices.n_evals(self.prices.updates)} times."
         )
         return "\n".join([head, "", "## Trials", "", *table, "", how, one, ""])
+
+
+def _plain(text: str) -> str:
+    """Text in which a plan such as `0,*,*,0` is no emphasis."""
+    return text.replace("*", "\\*")
 
 
 def reach_words(plan: MaskPlan) -> str:

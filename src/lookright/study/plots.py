@@ -200,6 +200,7 @@ def curves_figure(results: StudyResults) -> Any:
             figures = [100 * value for value in curve.figures]
             front = {"linewidth": 2, "marker": "o", "markersize": 4, "zorder": 3} if plan in special else {}
             axes.plot(curve.updates, figures, color=colour, label=label, **{"linewidth": 1.1, **front})
+        axes.xaxis.get_major_locator().set_params(integer=True)  # there are no half updates
         axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         several = len(results.branches) > 1

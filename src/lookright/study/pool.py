@@ -8,11 +8,12 @@ import multiprocessing
 import os
 import signal
 import statistics
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final, Protocol, TypeVar
@@ -45,6 +46,7 @@ Check = Callable[[Row, Sequence[Row]], "str | None"]
 def serve(connection: Connection, runner: Runner[Any]) -> None:
     """Do jobs until there are none; what goes wrong in one is its answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError):  # the parent has no more jobs, or is gone
         while True:
             job = connection.recv()
@@ -57,6 +59,27 @@ def serve(connection: Connection, runner: Runner[Any]) -> None:
                 row = job.failure(f"{type(error).__name__}: {text}", trace, seconds=time.perf_counter() - begin)
                 answer = row, None
             connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its processes: nobody waits for them, and they hold memory or a GPU."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Within: new processes ignore Ctrl-C from their first moment on, and not only once `serve` has been imported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass
@@ -82,7 +105,8 @@ class Worker:
         before = {name: os.environ.get(name) for name in self.environment}
         os.environ.update(self.environment)  # a new process takes them from here, before it imports anything
         try:
-            self.process.start()
+            with _ignoring_interrupts():
+                self.process.start()
         finally:
             for name, value in before.items():
                 if value is None:

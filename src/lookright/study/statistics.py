@@ -104,6 +104,7 @@ def summarise(runs: Runs) -> Summary:
     tests = np.array([runs[seed].test for seed in seeds])
     drawn = draw_means(np.stack([runs[seed].drawn for seed in seeds]))
     low, high = _percentiles(drawn)
+    low, high = max(0.0, low), min(1.0, high)  # the wider seeds' part may leave the range of figures
     sd = float(tests.std(ddof=1)) if len(seeds) > 1 else None
     dev = float(np.mean([runs[seed].dev for seed in seeds]))
     return Summary(seeds, dev, float(tests.mean()), sd, low, high)
@@ -121,6 +122,8 @@ def draw_means(figures: FloatArray, *, seed: int = 1) -> FloatArray:
 
 
 def _percentiles(values: FloatArray) -> tuple[float, float]:
+    if np.isnan(values).all():  # nothing to find and nothing found: the figure is 0 then, in every sample
+        return 0.0, 0.0
     low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
@@ -158,10 +161,13 @@ def compare_runs(first: Runs, second: Runs, *, samples: int = SAMPLES) -> Differ
     drawn = draw_means(np.stack([first[seed].drawn - second[seed].drawn for seed in seeds]))
     # Shifted to the mean of the null hypothesis (Berg-Kirkpatrick, Burkett and Klein 2012, section 2), as in
     # lookright.metrics.paired_bootstrap.
-    extreme = int((np.abs(drawn - difference) >= abs(difference) - 1e-12).sum())
-    randomized = approximate_randomization(_pooled(first, seeds), _pooled(second, seeds), samples=samples)
+    # Samples in which a figure is undefined speak for no difference.
+    extreme = int((~(np.abs(drawn - difference) < abs(difference) - 1e-12)).sum())
+    pooled = [_pooled(runs, seeds) for runs in (first, second)]
+    defined = all(scores.headline[1] is not None for scores in pooled)
+    p_sentences = approximate_randomization(*pooled, samples=samples).p_value if defined else 1.0
     low, high = _percentiles(drawn)
-    return Difference(seeds, difference, low, high, randomized.p_value, (extreme + 1) / (len(drawn) + 1))
+    return Difference(seeds, difference, low, high, p_sentences, (extreme + 1) / (len(drawn) + 1))
 
 
 def _pooled(runs: Runs, seeds: Sequence[int]) -> Scores:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +95,35 @@ def test_predict_keeps_what_a_record_holds(
     plain.write_text("a fine film\n\nan awful film\n")
     code, out, _ = lookright(capsys, "predict", model, plain)
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["a fine film", "", "an awful film"]
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs names for pipes")
+def test_a_pipe_is_classified_from_its_first_line(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"text {number} " + "and so on " * 10 for number in range(200)]  # more than a buffer, less than a pipe
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        stream.write("\n".join(texts) + "\n")
+    code, out, err = lookright(capsys, "predict", model, f"/dev/fd/{reader}")
+    os.close(reader)
+    assert code == 0, err
+    assert [json.loads(line)["text"] for line in out.splitlines()] == texts
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_it_while_it_waits_for_a_pipe(model: Path) -> None:
+    command = [sys.executable, "-m", "lookright.cli.main", "predict", str(model), "-"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write("a fine film\n" * 600)
+    process.stdin.flush()
+    for _ in range(512):  # a whole chunk, though the pipe stays open
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read() == "lookright: error: stopped by Ctrl-C; nothing half-written is kept\n"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from lookright.data.hub import is_hub_folder, label_names, load_hub, pick_split
-from lookright.data.lines import STDIN, first_character, iter_lines, name_of
+from lookright.data.lines import STDIN, first_character, is_stream, iter_lines, name_of
 from lookright.data.read import HUB_PREFIX, hub_source
 from lookright.data.records import SPAN_KEYS, TOKEN_KEYS, Record, iter_records
 from lookright.data.sentence import Note, Place
@@ -132,7 +132,7 @@ def task_in(path: str | Path, columns: TextColumns | None = None) -> str:
         source, split = hub_source(str(path))
         names = pick_split(load_hub(source), split, str(path))[0].column_names
         return "text" if "text" in names and not set(names) & {*TOKEN_KEYS, "spans", "entities"} else "tags"
-    if str(path) == STDIN:
+    if is_stream(path):
         return "tags"
     suffix = _suffix(path)
     if suffix in TABLE_SUFFIXES:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from lookright.data.lines import STDIN, iter_lines, name_of
+from lookright.data.lines import is_stream, iter_lines, name_of
 from lookright.errors import DataError
 
 Record = Mapping[str, Any]
@@ -53,8 +53,8 @@ Records = Callable[[], Iterable[tuple[int, Record]]]
 
 
 def record_source(path: str | Path) -> Records:
-    """The records of a file, to be read as often as needed; standard input is kept in memory for that."""
-    if str(path) != STDIN:
+    """The records of a file, to be read as often as needed; what comes only once is kept in memory for that."""
+    if not is_stream(path):
         return lambda: iter_records(path)
     kept = list(iter_records(path))
     return lambda: kept

@@ -69,6 +69,7 @@ def test_one_text_and_many(single: TextClassifier) -> None:
 def test_pairs(single: TextClassifier) -> None:
     pair = single.predict([("It rains.", "It is wet.")], all_scores=True)[0]
     assert pair == single.predict(Text("It rains.", "It is wet."), all_scores=True)
+    assert list(single.predict_iter([("It rains.", "It is wet.")], all_scores=True)) == [pair]
     assert pair.scores != single.predict("It rains.", all_scores=True).scores
 
 
@@ -213,7 +214,9 @@ def test_what_the_pipeline_takes(single: TextClassifier, pipe: Any) -> None:
     logits = {row["label"]: row["score"] for row in pipe(TEXTS[0], top_k=None, function_to_apply="none")}
     found = single.predictor.logits([Text(TEXTS[0])])[0]
     assert [logits[label] for label in LABELS] == pytest.approx(found.tolist(), rel=1e-4)
-    for inputs, words in (([], "the list is empty"), (3, "got int"), ([["a", "b"]], "got list")):
+    with pytest.raises(DataError, match="function_to_apply is 'softmin', expected one of sigmoid, softmax, none"):
+        pipe(TEXTS[0], function_to_apply="softmin")
+    for inputs, words in (([], "the list is empty"), (b"abc", "got bytes"), (3, "got int"), ([["a", "b"]], "got list")):
         with pytest.raises(DataError, match=words):
             pipe(inputs)
     with pytest.raises(DataError, match="stride is no option"):

@@ -97,6 +97,16 @@ def test_predict_keeps_what_a_record_holds(
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["a fine film", "", "an awful film"]
 
 
+def test_half_a_surrogate_pair_beside_the_text_is_kept(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"text": "a fine film é", "note": "\\ud800"}\n')
+    code, out, err = lookright(capsys, "predict", model, file)
+    assert code == 0, err
+    assert json.loads(out)["note"] == "\ud800"
+
+
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs names for pipes")
 def test_a_pipe_is_classified_from_its_first_line(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = [f"text {number} " + "and so on " * 10 for number in range(200)]  # more than a buffer, less than a pipe

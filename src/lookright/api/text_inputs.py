@@ -84,15 +84,20 @@ def as_texts(inputs: Any) -> tuple[list[Text], bool]:
         DataError: something else.
     """
     if isinstance(inputs, str | Text):
-        return [_text(inputs, 0)], True
+        return [as_text(inputs, 0)], True
     if isinstance(inputs, TextDataset):
         return list(inputs), False
     if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | dict):
         raise DataError(f"got {type(inputs).__name__}; expected a text, a list of texts, or a list of pairs of texts")
-    return [_text(item, index) for index, item in enumerate(inputs)], False
+    return [as_text(item, index) for index, item in enumerate(inputs)], False
 
 
-def _text(item: Any, index: int) -> Text:
+def as_text(item: Any, index: int) -> Text:
+    """One of the texts that `TextClassifier.predict` was given.
+
+    Raises:
+        DataError: something else.
+    """
     if isinstance(item, Text):
         return item
     if isinstance(item, str):

@@ -76,6 +76,22 @@ def _explain(error: ValueError, line: str, name: str, number: int) -> NoReturn:
     raise DataError(f"not JSON: {error}", path=name, line=number) from None
 
 
+def json_line(record: Record, *, path: str | None, line: int | None) -> str:
+    """A record as a line of JSON Lines; what is no valid text in it, half a surrogate pair, stays escaped.
+
+    Raises:
+        DataError: a number that JSON has no form for; path and line say where the record came from.
+    """
+    try:
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(record)
+    except ValueError:
+        raise DataError("a number that JSON cannot hold: too large for a double", path=path, line=line) from None
+    return text + "\n"
+
+
 def shape_of(record: Record, name: str, line: int) -> str:
     """ "tokens" (words, with or without tags) or "spans" (running text, with or without character spans).
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -14,6 +15,7 @@ from transformers.pipelines.text_classification import TextClassificationPipelin
 import toys
 from api.test_registration import run_python
 from lookright import Tagger, Text, TextClassifier, TextDataset
+from lookright.api.text_inputs import as_text_dataset
 from lookright.api.text_pipelines import ClassifierPipeline
 from lookright.errors import DataError, LabelError, ModelFolderError, OutputError, RecipeError
 
@@ -132,6 +134,38 @@ def test_a_regression_from_pairs_of_text_and_number(tiny_llama: Path) -> None:
     assert report.headline[0] == "R²"
     assert "mean squared error" in str(report)
     assert "A number" in made.card()
+
+
+@pytest.mark.parametrize(
+    ("golds", "target", "expected"),
+    [
+        ([1, 0], "single-label", [("1",), ("0",)]),  # as in a file: whole numbers are names
+        ([np.int64(1), np.int64(0)], "single-label", [("1",), ("0",)]),
+        ([True, False], "single-label", [("true",), ("false",)]),
+        ([np.float32(0.5), 2], "regression", [0.5, 2.0]),
+        ([{"b", "a"}, ()], "multi-label", [("a", "b"), ()]),
+    ],
+)
+def test_gold_in_pairs_is_read_as_in_files(golds: list[Any], target: str, expected: list[Any]) -> None:
+    found = as_text_dataset([("x", golds[0]), (("y", "z"), golds[1])])
+    assert found.target == target
+    assert [text.labels if text.value is None else text.value for text in found] == expected
+    assert found[1].parts == ("y", "z")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([("x", "a"), ("y", None)], "labeled text 1 has no gold"),
+        ([("x", "a"), ("y", ["a"])], "some texts have a list of labels and others have not"),
+        ([("x", "a"), ("y", 0.5)], "gold 1 is 0.5, expected one label"),
+        ([("x", "a"), Text("y", labels=("a",))], "labeled text 0 is a tuple, and others are Texts"),
+        (["x"], "labeled text 0 is a str; expected a Text or a pair"),
+    ],
+)
+def test_gold_in_pairs_that_cannot_be_read(data: list[Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        as_text_dataset(data)
 
 
 def test_what_was_settled_is_not_asked_again(folder: Path, tiny_llama: Path) -> None:

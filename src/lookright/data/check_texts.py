@@ -63,6 +63,7 @@ def check_text_files(
     for name, path in named.items():
         try:
             datasets[name] = read_texts(path, format=format, columns=columns, target=target)
+            target = datasets[name].target  # as in training: a small file must not be read in another way
         except DataError as error:
             items.append(CheckItem(Level.FAIL, "read", f"{name}: {error}"))
     splits: dict[str, TextStats] = {}

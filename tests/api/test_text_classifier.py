@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,19 @@ def test_the_plots(single: TextClassifier, tmp_path: Path) -> None:
     made = report.save_plots(tmp_path / "plots")
     assert [path.name for path in made] == ["confusion.png", "reliability.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
+
+
+def test_labels_that_are_hard_to_show(tiny_llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    odd = ["$\\frac{$", "東\n京", "\x1b[31mred", "l" * 150]
+    report = make(tiny_llama, labels=odd).evaluate([(f"text {n}", odd[n % 4]) for n in range(12)])
+    text = str(report)
+    assert "\x1b" not in text
+    assert all(f"\n{label} " in text for label in ("東\\n京", "\\x1b[31mred"))
+    pytest.importorskip("matplotlib")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report.save_plots(tmp_path)
+    assert "characters that the font of the plots lacks" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------------ pipeline

@@ -191,6 +191,10 @@ def test_what_only_the_other_kind_of_model_takes(
         (["evaluate", tmp_path / "tagger", data / "dev.jsonl", "--plots", tmp_path], "--plots is for text classifiers"),
         (["predict", tmp_path / "tagger", data / "dev.jsonl", "--all-scores"], "is a tagger"),
         (["predict", model, data / "dev.jsonl", "--format", "conll"], "written as jsonl, not conll"),
+        (["predict", model, data / "dev.jsonl", "--columns", "0,1"], "columns is given, which is for --task tags"),
+        (["evaluate", model, data / "dev.jsonl", "--scheme", "BIO"], "scheme is given, which is for --task tags"),
+        (["evaluate", model, data / "dev.jsonl", "--convention", "conlleval"], "--convention is for taggers"),
+        (["predict", tmp_path / "tagger", data / "dev.jsonl", "--text-column", "x"], "is for --task text"),
         (["predict", model, data, "--out", tmp_path / "labeled"], "give it the files of a folder one by one"),
     ):
         code, _, err = lookright(capsys, *arguments)

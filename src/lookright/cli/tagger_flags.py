@@ -40,15 +40,19 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     """
     from lookright.api.inputs import reading_options as options_of_recipe
 
-    options = options_of_recipe(recipe_from(args))
+    options = options_of_recipe(recipe_from(args).replace(task="tags"))
     return {**options, "scheme": options["scheme"] or "auto"}
 
 
 def text_reading_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what `read_texts` takes, from the flags."""
+    """Return what `read_texts` takes, from the flags.
+
+    Raises:
+        RecipeError: an option that is for taggers.
+    """
     from lookright.api.text_inputs import reading_options as options_of_recipe
 
-    options = options_of_recipe(recipe_from(args))
+    options = options_of_recipe(recipe_from(args).replace(task="text"))
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -56,7 +60,7 @@ def text_columns(args: argparse.Namespace) -> TextColumns:
     """Return which keys or columns the flags name."""
     from lookright.api.text_inputs import columns_of
 
-    return columns_of(recipe_from(args))
+    return columns_of(recipe_from(args).replace(task="text"))
 
 
 def task_of(args: argparse.Namespace) -> str:

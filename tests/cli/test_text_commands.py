@@ -93,8 +93,13 @@ def test_predict_keeps_what_a_record_holds(
     assert all(row["label"] in ("good", "bad") and set(row["scores"]) == {"good", "bad"} for row in rows)
     plain = tmp_path / "lines.txt"
     plain.write_text("a fine film\n\nan awful film\n")
-    code, out, _ = lookright(capsys, "predict", model, plain)
+    _, out, _ = lookright(capsys, "predict", model, plain)
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["a fine film", "", "an awful film"]
+    plain.write_text("short\n" + "a long text " * 400)
+    _, out, _ = lookright(capsys, "predict", model, plain)
+    short, long = (json.loads(line) for line in out.splitlines())
+    assert "n_windows" not in short
+    assert long["n_windows"] > 1
 
 
 def test_half_a_surrogate_pair_beside_the_text_is_kept(

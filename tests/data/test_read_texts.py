@@ -139,6 +139,7 @@ def test_empty_texts_are_kept_and_said(tmp_path: Path, caplog: pytest.LogCapture
     found = read_texts(lines(tmp_path / "a.jsonl", {"text": " ", "label": "a"}, {"text": "x", "label": "b"}))
     assert len(found) == 2
     assert "1 empty text: read as a text of one placeholder; the first is" in caplog.text
+    assert caplog.messages[-1].endswith("a.jsonl:1")
 
 
 def test_what_is_said_about_records_that_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,10 +24,12 @@ Chunk = list[tuple[Text, Record]]
 
 def record_of(rest: Record, said: Classification, settings: TextSettings, *, all_scores: bool) -> dict[str, Any]:
     """What is written about a text: its record, without its gold, and what is said about it."""
-    if settings.target == Target.REGRESSION:
-        return {**rest, "value": said.value}
-    by_label = dict(zip(settings.labels, said.probabilities, strict=True))
     record = dict(rest)
+    if said.n_windows > 1:
+        record["n_windows"] = said.n_windows
+    if settings.target == Target.REGRESSION:
+        return {**record, "value": said.value}
+    by_label = dict(zip(settings.labels, said.probabilities, strict=True))
     if settings.target == Target.SINGLE:
         record |= {"label": said.label, "score": said.score}
     else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -14,6 +16,7 @@ from transformers.pipelines.text_classification import TextClassificationPipelin
 import toys
 from api.test_registration import run_python
 from lookright import Tagger, Text, TextClassifier, TextDataset
+from lookright.api.text_inputs import as_text_dataset
 from lookright.api.text_pipelines import ClassifierPipeline
 from lookright.errors import DataError, LabelError, ModelFolderError, OutputError, RecipeError
 
@@ -69,6 +72,7 @@ def test_one_text_and_many(single: TextClassifier) -> None:
 def test_pairs(single: TextClassifier) -> None:
     pair = single.predict([("It rains.", "It is wet.")], all_scores=True)[0]
     assert pair == single.predict(Text("It rains.", "It is wet."), all_scores=True)
+    assert list(single.predict_iter([("It rains.", "It is wet.")], all_scores=True)) == [pair]
     assert pair.scores != single.predict("It rains.", all_scores=True).scores
 
 
@@ -133,6 +137,38 @@ def test_a_regression_from_pairs_of_text_and_number(tiny_llama: Path) -> None:
     assert "A number" in made.card()
 
 
+@pytest.mark.parametrize(
+    ("golds", "target", "expected"),
+    [
+        ([1, 0], "single-label", [("1",), ("0",)]),  # as in a file: whole numbers are names
+        ([np.int64(1), np.int64(0)], "single-label", [("1",), ("0",)]),
+        ([True, False], "single-label", [("true",), ("false",)]),
+        ([np.float32(0.5), 2], "regression", [0.5, 2.0]),
+        ([{"b", "a"}, ()], "multi-label", [("a", "b"), ()]),
+    ],
+)
+def test_gold_in_pairs_is_read_as_in_files(golds: list[Any], target: str, expected: list[Any]) -> None:
+    found = as_text_dataset([("x", golds[0]), (("y", "z"), golds[1])])
+    assert found.target == target
+    assert [text.labels if text.value is None else text.value for text in found] == expected
+    assert found[1].parts == ("y", "z")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([("x", "a"), ("y", None)], "labeled text 1 has no gold"),
+        ([("x", "a"), ("y", ["a"])], "some texts have a list of labels and others have not"),
+        ([("x", "a"), ("y", 0.5)], "gold 1 is 0.5, expected one label"),
+        ([("x", "a"), Text("y", labels=("a",))], "labeled text 0 is a tuple, and others are Texts"),
+        (["x"], "labeled text 0 is a str; expected a Text or a pair"),
+    ],
+)
+def test_gold_in_pairs_that_cannot_be_read(data: list[Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        as_text_dataset(data)
+
+
 def test_what_was_settled_is_not_asked_again(folder: Path, tiny_llama: Path) -> None:
     with pytest.raises(RecipeError, match="is a saved text classifier, which has its own plan, pooling"):
         TextClassifier.from_pretrained(folder, plan="0000", pooling="max")
@@ -183,6 +219,19 @@ def test_the_plots(single: TextClassifier, tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
 
 
+def test_labels_that_are_hard_to_show(tiny_llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    odd = ["$\\frac{$", "東\n京", "\x1b[31mred", "l" * 150]
+    report = make(tiny_llama, labels=odd).evaluate([(f"text {n}", odd[n % 4]) for n in range(12)])
+    text = str(report)
+    assert "\x1b" not in text
+    assert all(f"\n{label} " in text for label in ("東\\n京", "\\x1b[31mred"))
+    pytest.importorskip("matplotlib")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report.save_plots(tmp_path)
+    assert "characters that the font of the plots lacks" in caplog.text
+
+
 # ------------------------------------------------------------------------------------------------------------ pipeline
 
 
@@ -213,7 +262,9 @@ def test_what_the_pipeline_takes(single: TextClassifier, pipe: Any) -> None:
     logits = {row["label"]: row["score"] for row in pipe(TEXTS[0], top_k=None, function_to_apply="none")}
     found = single.predictor.logits([Text(TEXTS[0])])[0]
     assert [logits[label] for label in LABELS] == pytest.approx(found.tolist(), rel=1e-4)
-    for inputs, words in (([], "the list is empty"), (3, "got int"), ([["a", "b"]], "got list")):
+    with pytest.raises(DataError, match="function_to_apply is 'softmin', expected one of sigmoid, softmax, none"):
+        pipe(TEXTS[0], function_to_apply="softmin")
+    for inputs, words in (([], "the list is empty"), (b"abc", "got bytes"), (3, "got int"), ([["a", "b"]], "got list")):
         with pytest.raises(DataError, match=words):
             pipe(inputs)
     with pytest.raises(DataError, match="stride is no option"):

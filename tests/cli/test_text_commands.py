@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +93,52 @@ def test_predict_keeps_what_a_record_holds(
     assert all(row["label"] in ("good", "bad") and set(row["scores"]) == {"good", "bad"} for row in rows)
     plain = tmp_path / "lines.txt"
     plain.write_text("a fine film\n\nan awful film\n")
-    code, out, _ = lookright(capsys, "predict", model, plain)
+    _, out, _ = lookright(capsys, "predict", model, plain)
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["a fine film", "", "an awful film"]
+    plain.write_text("short\n" + "a long text " * 400)
+    _, out, _ = lookright(capsys, "predict", model, plain)
+    short, long = (json.loads(line) for line in out.splitlines())
+    assert "n_windows" not in short
+    assert long["n_windows"] > 1
+
+
+def test_half_a_surrogate_pair_beside_the_text_is_kept(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"text": "a fine film é", "note": "\\ud800"}\n')
+    code, out, err = lookright(capsys, "predict", model, file)
+    assert code == 0, err
+    assert json.loads(out)["note"] == "\ud800"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs names for pipes")
+def test_a_pipe_is_classified_from_its_first_line(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"text {number} " + "and so on " * 10 for number in range(200)]  # more than a buffer, less than a pipe
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        stream.write("\n".join(texts) + "\n")
+    code, out, err = lookright(capsys, "predict", model, f"/dev/fd/{reader}")
+    os.close(reader)
+    assert code == 0, err
+    assert [json.loads(line)["text"] for line in out.splitlines()] == texts
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_it_while_it_waits_for_a_pipe(model: Path) -> None:
+    command = [sys.executable, "-m", "lookright.cli.main", "predict", str(model), "-"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write("a fine film\n" * 600)
+    process.stdin.flush()
+    for _ in range(512):  # a whole chunk, though the pipe stays open
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read() == "lookright: error: stopped by Ctrl-C; nothing half-written is kept\n"
 
 
 @pytest.mark.slow
@@ -148,6 +196,10 @@ def test_what_only_the_other_kind_of_model_takes(
         (["evaluate", tmp_path / "tagger", data / "dev.jsonl", "--plots", tmp_path], "--plots is for text classifiers"),
         (["predict", tmp_path / "tagger", data / "dev.jsonl", "--all-scores"], "is a tagger"),
         (["predict", model, data / "dev.jsonl", "--format", "conll"], "written as jsonl, not conll"),
+        (["predict", model, data / "dev.jsonl", "--columns", "0,1"], "columns is given, which is for --task tags"),
+        (["evaluate", model, data / "dev.jsonl", "--scheme", "BIO"], "scheme is given, which is for --task tags"),
+        (["evaluate", model, data / "dev.jsonl", "--convention", "conlleval"], "--convention is for taggers"),
+        (["predict", tmp_path / "tagger", data / "dev.jsonl", "--text-column", "x"], "is for --task text"),
         (["predict", model, data, "--out", tmp_path / "labeled"], "give it the files of a folder one by one"),
     ):
         code, _, err = lookright(capsys, *arguments)

@@ -3,11 +3,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from lookright.data import Sentence, iter_input, read_dataset, write_jsonl
+from lookright.data import Sentence, iter_input, lines, read_dataset, write_jsonl
 from lookright.errors import DataError
 from lookright.tags import Scheme
 
@@ -22,6 +27,33 @@ def stdin(monkeypatch):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode()))))
 
     return given
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs names for pipes")
+@pytest.mark.parametrize("content", [CONLL + "\n", TOKENS, SPANS])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["/dev/fd/N", "-"])
+def test_a_pipe_is_read_from_its_first_byte(monkeypatch, content, packed, name):
+    """Its format is told by a look at its first bytes, which must not be lost by that."""
+    n = 3_000  # more than a buffer holds
+    data = (content * n).encode()
+    if packed:
+        data = gzip.compress(data, compresslevel=0)
+    reader, writer = os.pipe()
+    thread = threading.Thread(target=write_all, args=[writer, data])
+    thread.start()
+    try:
+        with os.fdopen(reader, "rb") as stream:
+            monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+            assert len(read_dataset(name.replace("N", str(reader)))) == n
+    finally:
+        thread.join(30)
+    assert not lines._pipes
+
+
+def write_all(descriptor, data):
+    with suppress(BrokenPipeError), os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
 
 
 @pytest.mark.parametrize("content", [CONLL, TOKENS, SPANS])

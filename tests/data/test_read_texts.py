@@ -110,6 +110,7 @@ BAD = [
     ("a.jsonl", '{"text": "x", "label": 1.5}\n{"text": "y", "label": "a"}', r"a\.jsonl:1: 'label' is 1\.5, expected"),
     ("a.jsonl", '{"text": "\\ud800", "label": "a"}', r"a\.jsonl:1: half a surrogate pair"),
     ("a.csv", "text,label\na,b,c\n", r"a\.csv:2: 3 cells for the 2 columns text, label"),
+    ("a.csv", "x,y\na,b\n", r"a\.csv:1: no 'text' here, only 'x', 'y'"),
     ("a.csv", "text,label\n", r"a\.csv: no row below the names"),
     ("a.csv", "text,text\na,b\n", r"a\.csv:1: the first line names the columns 'text', 'text'; expected different"),
     ("a.csv", 'text,label\n"a,b\n', r"a\.csv:2: not CSV: unexpected end of data; the row begins here"),
@@ -138,6 +139,19 @@ def test_empty_texts_are_kept_and_said(tmp_path: Path, caplog: pytest.LogCapture
     found = read_texts(lines(tmp_path / "a.jsonl", {"text": " ", "label": "a"}, {"text": "x", "label": "b"}))
     assert len(found) == 2
     assert "1 empty text: read as a text of one placeholder; the first is" in caplog.text
+    assert caplog.messages[-1].endswith("a.jsonl:1")
+
+
+def test_what_is_said_about_records_that_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    both = ({"text": "x", "label": "a", "labels": ["a"]}, {"text": "y", "text_pair": "z", "label": "b", "labels": []})
+    found = read_texts(lines(tmp_path / "a.jsonl", *both))
+    assert [text.labels for text in found] == [("a",), ()]
+    assert "the gold is read from 'labels', and 'label' is left aside (--label-column decides)" in caplog.text
+    assert "1 of 2 texts have no second text, and the others have; the first is" in caplog.text
+
+
+def test_white_space_around_the_cells_of_a_table_is_no_part_of_a_label(tmp_path: Path) -> None:
+    assert read_texts(written(tmp_path / "a.csv", "text,label\nx, a\ny,a \nz,b\n")).labels() == ("a", "b")
 
 
 def test_texts_to_classify_keep_their_records_but_for_the_gold(tmp_path: Path) -> None:
@@ -157,6 +171,8 @@ def test_texts_to_classify_keep_their_records_but_for_the_gold(tmp_path: Path) -
     [
         ("a.conll", "a O\n", "tags"),
         ("a.tsv", "a\tO\nb\tO\n", "tags"),
+        ("a.jsonl", '{"sentence": "x", "label": "a"}\n', "text"),
+        ("a.jsonl", '{"words": ["x"], "label": "a"}\n', "tags"),
         ("a.tsv", "text\tlabel\na\tb\n", "text"),
         ("a.csv", "x,y\n", "text"),
         ("a.jsonl", '{"text": "a", "label": "x"}', "text"),
@@ -208,6 +224,14 @@ def test_gold_of_another_kind_is_refused() -> None:
 
 def items(report: Any, kind: str) -> list[tuple[str, str]]:
     return [(item.level.value, item.message) for item in report.items if item.kind == kind]
+
+
+def test_the_check_reads_all_files_as_the_first_one(tmp_path: Path) -> None:
+    train = lines(tmp_path / "train.jsonl", {"text": "a", "label": 0.5}, {"text": "b", "label": 1})
+    dev = lines(tmp_path / "dev.jsonl", {"text": "c", "label": 1}, {"text": "d", "label": 2})
+    report = check_text_files([train, dev])
+    assert report.exit_code == 0
+    assert [stats.target for stats in report.splits.values()] == ["regression"] * 2
 
 
 def test_the_check_finds_what_is_odd(tmp_path: Path) -> None:

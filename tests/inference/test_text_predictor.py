@@ -117,8 +117,9 @@ def test_what_logits_mean() -> None:
     multi = TextSettings(labels=LABELS, target="multi-label", thresholds=(0.9, 0.4, 0.07))
     found = decide(logits, multi, [1, 1])
     assert [one.labels for one in found] == [("b", "c"), ("c",)]
+    assert found[0].score == 0.5  # of "b": the likelier "a" stays below its threshold
     assert np.allclose(probabilities_of(logits, multi), 1 / (1 + np.exp(-logits)))
     number = TextSettings(labels=("value",), target="regression")
-    assert decide(logits[:, :1], number, [1, 1])[0] == Classification((), (), 2.0)
+    assert decide(logits[:, :1], number, [1, 1])[0] == Classification((), None, (), 2.0)
     with pytest.raises(LookRightError, match="text 2 got no probability"):
         decide(np.array([[1.0], [np.nan]]), number, [1, 1])

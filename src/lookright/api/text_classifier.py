@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lookright.api.fine_tuned import FineTuned, account_for_card, refuse_settled
 from lookright.api.text_card import text_model_card
-from lookright.api.text_inputs import LabeledTexts, as_text_dataset, as_texts, reading_options
+from lookright.api.text_inputs import LabeledTexts, as_text, as_text_dataset, as_texts, reading_options
 from lookright.api.text_report import TextReport, make_text_report
 from lookright.data.texts import Target, Text, TextDataset
 from lookright.errors import LabelError, RecipeError
@@ -233,9 +233,11 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
         ]
         return found[0] if one else found
 
-    def predict_iter(self, texts: Iterable[str | Text], *, all_scores: bool = False) -> Iterator[TextPrediction]:
+    def predict_iter(
+        self, texts: Iterable[str | tuple[str, str] | Text], *, all_scores: bool = False
+    ) -> Iterator[TextPrediction]:
         """Classify a stream of texts in bounded memory; results come in the same order."""
-        stream = (Text(text) if isinstance(text, str) else text for text in texts)
+        stream = (as_text(text, index) for index, text in enumerate(texts))
         return (self.in_words(said, all_scores=all_scores) for said in self.predictor.classify_iter(stream))
 
     def in_words(self, said: Classification, *, all_scores: bool = False) -> TextPrediction:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookright.data.read_texts import TextColumns, read_texts
+from lookright.data.read_texts import TextColumns, read_texts, told_target, with_gold
 from lookright.data.texts import Target, Text, TextDataset
 from lookright.errors import DataError
 from lookright.training.recipe import Recipe
@@ -21,7 +21,7 @@ def as_text_dataset(data: LabeledTexts, *, target: str | None = None, **options:
 
     Args:
         data: a data set as it is, a path that `read_texts` reads, `Text`s, or pairs `(text, gold)`: the gold of each is
-            a label, a list of labels, or a number.
+            a label, a list of labels, or a number, and told apart as in files. The text may be a pair of texts itself.
         target: what the gold is; told from it where none is given.
         options: of `read_texts`.
 
@@ -32,8 +32,38 @@ def as_text_dataset(data: LabeledTexts, *, target: str | None = None, **options:
         return data
     if isinstance(data, str | os.PathLike):
         return read_texts(Path(data) if not str(data).startswith("hub:") else str(data), target=target, **options)
-    texts = tuple(_labeled(item, index) for index, item in enumerate(data))
+    items = list(data)
+    texts = tuple(item for item in items if isinstance(item, Text))
+    if items and not texts:
+        return _from_pairs(items, target)
+    if len(texts) < len(items):
+        odd = next(index for index, item in enumerate(items) if not isinstance(item, Text))
+        raise DataError(f"labeled text {odd} is a {type(items[odd]).__name__}, and others are Texts; expected one kind")
     return TextDataset(texts, Target(target) if target else _target_of(texts))
+
+
+def _from_pairs(items: Sequence[Any], target: str | None) -> TextDataset:
+    """Pairs of a text and its gold, which is read as that of a JSON Lines file is."""
+    texts, golds = [], []
+    for index, item in enumerate(items):
+        if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
+            raise DataError(f"labeled text {index} is a {type(item).__name__}; expected a Text or a pair (text, gold)")
+        texts.append(as_text(item[0], index))
+        golds.append(_plain(item[1]))
+        if golds[-1] is None:
+            raise DataError(f"labeled text {index} has no gold; expected a label, a list of labels, or a number")
+    chosen, _ = told_target(list(zip(golds, texts, strict=True)), target)
+    pairs = enumerate(zip(texts, golds, strict=True))
+    return TextDataset(tuple(with_gold(text, gold, chosen, f"gold {index}") for index, (text, gold) in pairs), chosen)
+
+
+def _plain(gold: Any) -> Any:
+    """Gold without NumPy's scalars and arrays, sets and tuples."""
+    if hasattr(gold, "tolist"):
+        gold = gold.tolist()
+    if isinstance(gold, set | frozenset):
+        return sorted(gold, key=str)
+    return list(gold) if isinstance(gold, tuple) else gold
 
 
 def reading_options(recipe: Recipe) -> dict[str, Any]:
@@ -45,22 +75,6 @@ def columns_of(recipe: Recipe) -> TextColumns:
     """Which keys or columns a recipe names."""
     default = TextColumns()
     return TextColumns(recipe.text_column or default.text, recipe.pair_column or default.pair, recipe.label_column)
-
-
-def _labeled(item: Any, index: int) -> Text:
-    if isinstance(item, Text):
-        return item
-    if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
-        raise DataError(f"labeled text {index} is a {type(item).__name__}; expected a Text or a pair (text, gold)")
-    text, gold = item
-    first, second = text if isinstance(text, tuple) else (text, None)
-    if isinstance(gold, str):
-        return Text(first, second, labels=(gold,))
-    if isinstance(gold, list | tuple | set | frozenset):
-        return Text(first, second, labels=tuple(sorted(gold) if isinstance(gold, set | frozenset) else gold))
-    if isinstance(gold, int | float) and not isinstance(gold, bool):
-        return Text(first, second, value=float(gold))
-    raise DataError(f"labeled text {index} has the gold {gold!r}; expected a label, a list of labels, or a number")
 
 
 def _target_of(texts: Sequence[Text]) -> Target | None:
@@ -84,15 +98,20 @@ def as_texts(inputs: Any) -> tuple[list[Text], bool]:
         DataError: something else.
     """
     if isinstance(inputs, str | Text):
-        return [_text(inputs, 0)], True
+        return [as_text(inputs, 0)], True
     if isinstance(inputs, TextDataset):
         return list(inputs), False
     if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | dict):
         raise DataError(f"got {type(inputs).__name__}; expected a text, a list of texts, or a list of pairs of texts")
-    return [_text(item, index) for index, item in enumerate(inputs)], False
+    return [as_text(item, index) for index, item in enumerate(inputs)], False
 
 
-def _text(item: Any, index: int) -> Text:
+def as_text(item: Any, index: int) -> Text:
+    """One of the texts that `TextClassifier.predict` was given.
+
+    Raises:
+        DataError: something else.
+    """
     if isinstance(item, Text):
         return item
     if isinstance(item, str):

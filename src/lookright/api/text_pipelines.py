@@ -6,7 +6,6 @@ around any other exactly what would have been built without us.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, cast
@@ -23,7 +22,7 @@ from lookright.text_metrics import FloatArray, sigmoid, softmax
 
 CHUNK: Final = 256
 """Texts of a stream that are classified together."""
-UNNEEDED: Final = ("truncation", "padding", "max_length", "batch_size", "num_workers", "return_all_scores")
+UNNEEDED: Final = ("truncation", "padding", "max_length", "batch_size", "num_workers")
 """What the stock pipeline takes and ours has no use for: no text is cut, and batches are made by length."""
 
 Row = dict[str, Any]
@@ -63,7 +62,10 @@ class ClassifierPipeline(TextClassificationPipeline):  # type: ignore[misc]
         if top_k is None or isinstance(top_k, int):
             after["top_k"] = top_k
         if isinstance(function_to_apply, str):
-            function_to_apply = ClassificationFunction[function_to_apply.upper()]
+            known = [function.value for function in ClassificationFunction]
+            if function_to_apply.lower() not in known:
+                raise DataError(f"function_to_apply is {function_to_apply!r}, expected one of {', '.join(known)}")
+            function_to_apply = ClassificationFunction(function_to_apply.lower())
         if function_to_apply is not None:
             after["function_to_apply"] = function_to_apply
         return {}, {}, after
@@ -78,7 +80,9 @@ class ClassifierPipeline(TextClassificationPipeline):  # type: ignore[misc]
             if not inputs:
                 raise DataError("at least one text is needed, the list is empty")
             return list(self._answers(inputs, after))
-        if isinstance(inputs, types.GeneratorType | torch.utils.data.Dataset) or hasattr(inputs, "__iter__"):
+        if isinstance(inputs, torch.utils.data.Dataset) or (
+            hasattr(inputs, "__iter__") and not isinstance(inputs, bytes)
+        ):
             return self._answers(inputs, after)
         raise DataError(f"got {type(inputs).__name__}, expected a text, a list of texts, or an iterable of texts")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from lookright.api.report import percent, score_row, table
-from lookright.data.texts import Target, TextDataset
+from lookright.data.check import shortened
+from lookright.data.texts import Target, TextDataset, one_line
 from lookright.errors import MissingExtraError, OutputError
 from lookright.inference.text_predictor import probabilities_of
 from lookright.models.text_settings import TextSettings
@@ -29,9 +32,15 @@ if TYPE_CHECKING:
 
     from lookright.training.labels import UnseenTypes
 
+log = logging.getLogger("lookright")
+
 CONFUSION_FILE: Final = "confusion.png"
 RELIABILITY_FILE: Final = "reliability.png"
 SHOWN_CONFUSIONS: Final = 5
+LONGEST_NAME: Final = 50
+"""Characters of a label on the axes of a confusion matrix."""
+SMALLEST_FONT: Final = 3.0
+"""Labels that would be smaller, in points, are numbered by their places in the report."""
 NAMED_CELLS: Final = 30
 """A confusion matrix with more labels shows no figures in its cells."""
 
@@ -99,13 +108,14 @@ class TextReport:
                 f"expected calibration error: {percent(self.calibration.error)} (temperature {self.temperature:.2f})"
             )
         rows: list[tuple[str, ...]] = [("label", "precision", "recall", "F1", "gold", "given")]
-        rows += [score_row(label, score) for label, score in self.scores.per_label.items()]
+        rows += [score_row(one_line(label), score) for label, score in self.scores.per_label.items()]
         lines += ["", *table(rows)]
         if name == "accuracy" and (confused := self.confusions()):
             lines += ["", "most confused:"]
-            lines += [f"  {gold} taken for {given}: {n:,}" for gold, given, n in confused[:SHOWN_CONFUSIONS]]
+            shown = confused[:SHOWN_CONFUSIONS]
+            lines += [f"  {one_line(gold)} taken for {one_line(given)}: {n:,}" for gold, given, n in shown]
         if self.unknown_labels:
-            listed = ", ".join(f"{label} ({n:,})" for label, n in self.unknown_labels.items())
+            listed = ", ".join(f"{one_line(label)} ({n:,})" for label, n in self.unknown_labels.items())
             lines += ["", f"unknown to the classifier, scored as missed: {listed}"]
         return "\n".join(lines)
 
@@ -158,15 +168,21 @@ class TextReport:
         if self.calibration is not None:
             figures[RELIABILITY_FILE] = _reliability_figure(self.calibration)
         made = []
+        lacking = False
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             for name, figure in figures.items():
                 made.append(Path(folder) / name)
                 part = made[-1].with_name(f".{name}.part")
-                figure.savefig(part, format="png", dpi=150)
+                with warnings.catch_warnings(record=True) as found:
+                    warnings.simplefilter("always")
+                    figure.savefig(part, format="png", dpi=150)
+                lacking |= any("missing from font" in str(warning.message) for warning in found)
                 part.replace(made[-1])
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        if lacking:
+            log.warning("labels have characters that the font of the plots lacks; they are drawn as boxes")
         return made
 
 
@@ -211,13 +227,17 @@ def _confusion_figure(scores: LabelScores) -> Figure:
     used = np.flatnonzero(scores.gold.any(0) | scores.given.any(0))
     cells = scores.confusion()[np.ix_(used, used)]
     shares = cells / np.maximum(1, cells.sum(1, keepdims=True))
-    labels = [scores.labels[index] for index in used]
-    size = min(24.0, max(4.0, 1.5 + 0.28 * len(labels)))
+    labels = [shortened(one_line(scores.labels[index]), LONGEST_NAME) for index in used]
+    cells_wide = min(22.5, max(2.5, 0.28 * len(labels)))  # inches
+    font = min(8.0, 0.85 * 72 * cells_wide / len(labels))  # points
+    names: dict[str, Any] = {"fontsize": font, "parse_math": False}
+    size = cells_wide + 1 + font / 72 * 0.65 * max(map(len, labels))
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    if font >= SMALLEST_FONT:
+        axes.set_xticks(range(len(labels)), labels, rotation=90, **names)
+        axes.set_yticks(range(len(labels)), labels, **names)
     axes.set_xlabel("label given")
     axes.set_ylabel("gold label")
     if len(labels) <= NAMED_CELLS:

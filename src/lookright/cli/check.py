@@ -14,7 +14,6 @@ from lookright.cli.recipe_flags import add_some_recipe_arguments
 from lookright.cli.tagger_flags import (
     add_reading_arguments,
     reading_options,
-    text_columns,
     text_reading_options,
 )
 from lookright.cli.trouble import complain, no_notes
@@ -63,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def task_of(args: argparse.Namespace) -> str:
     """What the files are for: as asked, or as the first one that can be read tells."""
+    from lookright.api.text_inputs import columns_of
     from lookright.cli.recipe_flags import recipe_from
     from lookright.data import task_in
     from lookright.errors import DataError
@@ -73,7 +73,7 @@ def task_of(args: argparse.Namespace) -> str:
     for file in args.files:
         with contextlib.suppress(DataError):
             asked = recipe.target is not None or recipe.format in ("csv", "tsv")
-            return "text" if asked else task_in(file, text_columns(args))
+            return "text" if asked else task_in(file, columns_of(recipe))
     return "tags"
 
 

@@ -58,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
 
 def run_texts(args: argparse.Namespace) -> int:
     """Score a text classifier."""
-    report = load_classifier(args).evaluate(args.file, progress=not args.quiet, **text_reading_options(args))
+    if args.convention != "strict":
+        raise UsageError(f"--convention is for taggers, and {args.model} is a text classifier; leave it out")
+    options = text_reading_options(args)
+    report = load_classifier(args).evaluate(args.file, progress=not args.quiet, **options)
     made = [] if args.plots is None else report.save_plots(args.plots)
     if args.json:
         as_json(report.to_dict())

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lookright.cli import predict_texts
 from lookright.cli.output import say
@@ -21,6 +18,7 @@ from lookright.cli.tagger_flags import (
     add_machine_arguments,
     load_predictor,
     load_tagger,
+    own_stdin,
     quick_start,
     reading_options,
     tagger_options,
@@ -98,14 +96,14 @@ def run(args: argparse.Namespace) -> int:
     if args.input in ("csv", "tsv") or args.all_scores:
         raise UsageError(f"{args.model} is a tagger; tables and --all-scores are for text classifiers")
     from lookright.data import iter_input
-    from lookright.data.lines import text_target
+    from lookright.data.lines import is_stream, text_target
 
     interactive = args.file == "-" and sys.stdin.isatty()
     source: dict[str, Any] = {"format": args.input or "auto", "columns": reading_options(args)["columns"]}
     if interactive:
         source["format"] = args.input or "text"
         say("reading from the keyboard: a text on each line, Ctrl-D ends", quiet=args.quiet)
-    if args.file != "-":
+    if not is_stream(args.file):
         next(iter_input(args.file, **source), None)  # a file that cannot be read is said before the model is loaded
     with quick_start():
         tagger = load_tagger(args)
@@ -117,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     labeler = Labeler(tagger.predictor, AsText(form))
     with contextlib.ExitStack() as stack:
         if args.file == "-" and not interactive:
-            stack.enter_context(_own_stdin())
+            stack.enter_context(own_stdin())
         reads = iter_input(args.file, splitter=tagger.splitter, **source)
         if interactive:
             texts = (labeler(chunk) for chunk in labeler.chunks(reads, size=1))
@@ -197,24 +195,3 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number from 1 on")
     return int(text)
-
-
-@contextlib.contextmanager
-def _own_stdin() -> Iterator[None]:
-    """Read standard input through a file of our own.
-
-    Ctrl-C may leave the thread that reads behind, waiting for input with the file's lock in its hands; the interpreter,
-    which closes its own standard input as it ends, would wait for that lock.
-    """
-    try:
-        raw = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    except (OSError, ValueError):  # not a real file
-        yield
-        return
-    before = sys.stdin
-    sys.stdin = cast("Any", SimpleNamespace(buffer=raw))
-    del raw
-    try:
-        yield
-    finally:
-        sys.stdin = before

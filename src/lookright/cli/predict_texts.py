@@ -9,13 +9,13 @@ from typing import Any
 
 from lookright.cli.output import say
 from lookright.cli.parser import UsageError
-from lookright.cli.tagger_flags import load_classifier, text_columns
+from lookright.cli.tagger_flags import load_classifier, own_stdin, text_columns
 
 
 def run(args: argparse.Namespace) -> int:
     """Classify everything, in order."""
     from lookright.data import iter_texts
-    from lookright.data.lines import text_target
+    from lookright.data.lines import is_stream, text_target
     from lookright.inference.text_labeler import TextLabeler
     from lookright.inference.workers import Workers
 
@@ -30,11 +30,13 @@ def run(args: argparse.Namespace) -> int:
     if interactive:
         source["format"] = args.input or "text"
         say("reading from the keyboard: a text on each line, Ctrl-D ends", quiet=args.quiet)
-    if args.file != "-":
+    if not is_stream(args.file):
         next(iter_texts(args.file, **source), None)  # a file that cannot be read is said before the model is loaded
     classifier = load_classifier(args)
     labeler = TextLabeler(classifier.predictor, all_scores=args.all_scores)
     with contextlib.ExitStack() as stack:
+        if args.file == "-" and not interactive:
+            stack.enter_context(own_stdin())
         chunks = labeler.chunks(iter_texts(args.file, **source), **({"size": 1} if interactive else {}))
         if interactive:
             texts = (labeler(chunk) for chunk in chunks)

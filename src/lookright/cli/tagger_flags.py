@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import os
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from lookright.cli.libraries import calm
 from lookright.cli.recipe_flags import add_some_recipe_arguments, recipe_from
@@ -37,15 +40,19 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     """
     from lookright.api.inputs import reading_options as options_of_recipe
 
-    options = options_of_recipe(recipe_from(args))
+    options = options_of_recipe(recipe_from(args).replace(task="tags"))
     return {**options, "scheme": options["scheme"] or "auto"}
 
 
 def text_reading_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what `read_texts` takes, from the flags."""
+    """Return what `read_texts` takes, from the flags.
+
+    Raises:
+        RecipeError: an option that is for taggers.
+    """
     from lookright.api.text_inputs import reading_options as options_of_recipe
 
-    options = options_of_recipe(recipe_from(args))
+    options = options_of_recipe(recipe_from(args).replace(task="text"))
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -53,7 +60,7 @@ def text_columns(args: argparse.Namespace) -> TextColumns:
     """Return which keys or columns the flags name."""
     from lookright.api.text_inputs import columns_of
 
-    return columns_of(recipe_from(args))
+    return columns_of(recipe_from(args).replace(task="text"))
 
 
 def task_of(args: argparse.Namespace) -> str:
@@ -94,6 +101,27 @@ def quick_start() -> Iterator[None]:
         gc.freeze()  # what was loaded stays: later collections, and the last one at the end, need not go through it
         if was_on:
             gc.enable()
+
+
+@contextlib.contextmanager
+def own_stdin() -> Iterator[None]:
+    """Read standard input through a file of our own.
+
+    Ctrl-C may leave the thread that reads behind, waiting for input with the file's lock in its hands; the interpreter,
+    which closes its own standard input as it ends, would wait for that lock.
+    """
+    try:
+        raw = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except (OSError, ValueError):  # not a real file
+        yield
+        return
+    before = sys.stdin
+    sys.stdin = cast("Any", SimpleNamespace(buffer=raw))
+    del raw
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 def tagger_options(args: argparse.Namespace) -> dict[str, Any]:

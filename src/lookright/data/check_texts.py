@@ -29,7 +29,7 @@ from lookright.data.check import (
     shortened,
 )
 from lookright.data.read_texts import TextColumns, read_texts
-from lookright.data.texts import Target, Text, TextDataset
+from lookright.data.texts import Target, Text, TextDataset, one_line
 from lookright.errors import DataError
 
 TextLength = Callable[[Text], int]
@@ -63,6 +63,7 @@ def check_text_files(
     for name, path in named.items():
         try:
             datasets[name] = read_texts(path, format=format, columns=columns, target=target)
+            target = datasets[name].target  # as in training: a small file must not be read in another way
         except DataError as error:
             items.append(CheckItem(Level.FAIL, "read", f"{name}: {error}"))
     splits: dict[str, TextStats] = {}
@@ -156,20 +157,25 @@ def _label_items(datasets: Mapping[str, TextDataset]) -> list[CheckItem]:
             return [CheckItem(Level.FAIL, "labels", f"{first}: every text has the same number")]
         low, high = (extreme(value for value in numbers if value is not None) for extreme in (min, max))
         return [CheckItem(Level.GOOD, "labels", f"{first}: numbers from {low:g} to {high:g}")]
-    train = datasets[first].label_counts()
+    train = _shown_counts(datasets[first])
     least = 2 if targets[first] is Target.SINGLE else 1
     if len(train) < least:
         message = f"{first}: {counted(len(train), 'label')} ({', '.join(train) or 'none'}), expected {least} at least"
         return [CheckItem(Level.FAIL, "labels", message)]
     items: list[CheckItem] = []
     for name in others:
-        items += compare_labels(first, train, name, datasets[name].label_counts())
+        items += compare_labels(first, train, name, _shown_counts(datasets[name]))
     items.append(rare_item(first, train))
     (most, n_most), (rarest, n_rarest) = train.most_common()[0], train.most_common()[-1]
     level = Level.WARN if n_most > UNBALANCED * n_rarest else Level.GOOD
     message = f"{first}: {counted(len(train), 'label')}, from {rarest} ({n_rarest}) to {most} ({n_most})"
     items.append(CheckItem(level, "balance", message))
     return items
+
+
+def _shown_counts(dataset: TextDataset) -> Counter[str]:
+    """How many texts have each label, by the label's name as it is shown."""
+    return Counter({one_line(label): count for label, count in dataset.label_counts().items()})
 
 
 def _overlap_items(datasets: Mapping[str, TextDataset]) -> list[CheckItem]:
@@ -184,14 +190,14 @@ def _overlap_items(datasets: Mapping[str, TextDataset]) -> list[CheckItem]:
 
 
 def _label_rows(datasets: Mapping[str, TextDataset]) -> tuple[LabelRow, ...]:
-    counts = {name: dataset.label_counts() for name, dataset in datasets.items()}
+    counts = {name: _shown_counts(dataset) for name, dataset in datasets.items()}
     examples: dict[str, list[str]] = {}
     for dataset in datasets.values():
         for text in dataset:
             for label in text.labels or ():
-                shown = examples.setdefault(label, [])
+                shown = examples.setdefault(one_line(label), [])
                 if len(shown) < EXAMPLES:
-                    shown.append(shortened(text.text, 30))
+                    shown.append(shortened(one_line(text.text[:60]), 30))
     total: Counter[str] = sum(counts.values(), Counter())
     return tuple(
         LabelRow(label, {name: own[label] for name, own in counts.items()}, tuple(examples[label]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -30,9 +31,23 @@ _GZIP: Final = b"\x1f\x8b"
 _SNIFFED_BYTES: Final = 65536
 
 
+_pipes: Final[dict[tuple[int, int], BufferedReader]] = {}
+"""Pipes that are being read, by device and inode: open until their ends, since what was taken from one is gone."""
+
+
 def name_of(path: str | Path) -> str:
     """How messages call this input."""
     return STDIN_NAME if str(path) == STDIN else str(path)
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether this can be read only once: standard input, or a pipe, such as a shell puts in the place of `<(...)`."""
+    if str(path) == STDIN:
+        return True
+    try:
+        return stat.S_ISFIFO(Path(path).stat().st_mode)
+    except (OSError, ValueError):  # what is wrong with it is said where it is opened
+        return False
 
 
 def first_character(path: str | Path) -> str:
@@ -41,8 +56,10 @@ def first_character(path: str | Path) -> str:
     Raises:
         DataError: as `iter_lines`.
     """
-    with _reading(path) as (handle, _):
-        top: bytes = handle.peek(_SNIFFED_BYTES)  # type: ignore[attr-defined]
+    with _reading(path) as (raw, _):
+        top = raw.peek(_SNIFFED_BYTES)
+        if top[:2] == _GZIP:  # a GzipFile would take from a pipe what it looks at
+            top = zlib.decompressobj(wbits=31).decompress(top, _SNIFFED_BYTES)
     return top.removeprefix(_BOM).decode("utf-8", "replace").lstrip()[:1]
 
 
@@ -52,17 +69,21 @@ def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     Raises:
         DataError: missing file, directory, no permission, empty, binary, not UTF-8 (with the byte), a line too long.
     """
-    with _reading(path) as (handle, name):
-        yield from _decoded(handle, name)
+    with _reading(path) as (raw, name):
+        if raw.peek(2)[:2] == _GZIP:
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield from _decoded(cast("IO[bytes]", unpacked), name)
+        else:
+            yield from _decoded(raw, name)
 
 
 @contextmanager
-def _reading(path: str | Path) -> Iterator[tuple[IO[bytes], str]]:
-    """The open input and its name; what goes wrong with the file itself becomes a DataError."""
+def _reading(path: str | Path) -> Iterator[tuple[BufferedReader, str]]:
+    """The open input, packed as it may be, and its name; what goes wrong with the file itself becomes a DataError."""
     name = name_of(path)
     try:
-        with _open(path, name) as handle:
-            yield handle, name
+        with _open(path, name) as raw:
+            yield raw, name
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"a damaged gzip file ({error}); expected a whole one", path=name) from None
     except OSError as error:
@@ -70,16 +91,25 @@ def _reading(path: str | Path) -> Iterator[tuple[IO[bytes], str]]:
 
 
 @contextmanager
-def _open(path: str | Path, name: str) -> Iterator[IO[bytes]]:
-    with ExitStack() as stack:
-        if str(path) == STDIN:
-            raw = cast("BufferedReader", sys.stdin.buffer)  # not ours to close
-        else:
-            raw = stack.enter_context(_open_file(Path(path), name))
-        if raw.peek(2)[:2] == _GZIP:
-            yield cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw)))
-        else:
+def _open(path: str | Path, name: str) -> Iterator[BufferedReader]:
+    if str(path) == STDIN:
+        yield cast("BufferedReader", sys.stdin.buffer)  # not ours to close
+    else:
+        with _open_pipe(Path(path), name) if is_stream(path) else _open_file(Path(path), name) as raw:
             yield raw
+
+
+@contextmanager
+def _open_pipe(file: Path, name: str) -> Iterator[BufferedReader]:
+    """A pipe where the last reading of it left off; closed when its end has come."""
+    status = file.stat()
+    key = (status.st_dev, status.st_ino)
+    if key not in _pipes:
+        _pipes[key] = _open_file(file, name)
+    raw = _pipes[key]
+    yield raw
+    if not raw.peek(1):
+        _pipes.pop(key).close()
 
 
 def _open_file(file: Path, name: str) -> BufferedReader:

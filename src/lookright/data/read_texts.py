@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from lookright.data.hub import is_hub_folder, label_names, load_hub, pick_split
-from lookright.data.lines import STDIN, first_character, iter_lines, name_of
+from lookright.data.lines import STDIN, first_character, is_stream, iter_lines, name_of
 from lookright.data.read import HUB_PREFIX, hub_source
 from lookright.data.records import SPAN_KEYS, TOKEN_KEYS, Record, iter_records
 from lookright.data.sentence import Note, Place
@@ -85,10 +85,15 @@ def read_texts(
     chosen: Target | None = None
     if labeled:
         cells = [(read.gold, read.text) for read in reads]
-        chosen, note = _target(cells, target, listed=listed, separated=separated)
-        notes.append(note)
-        reads = [read._replace(text=_with_gold(read.text, read.gold, chosen, separated, key)) for read in reads]
+        chosen, note = told_target(cells, target, listed=listed, separated=separated)
+        notes += [] if note is None else [note]
+        notes += _unread_labels(reads, key)
+        reads = [
+            read._replace(text=with_gold(read.text, read.gold, chosen, repr(key), separated=separated))
+            for read in reads
+        ]
     texts = tuple(read.text for read in reads)
+    notes += _lone_texts(texts)
     empty = [Place(text.path, text.line, "") for text in texts if text.is_empty]
     if empty:
         message = f"{len(empty)} empty text{'s' * (len(empty) > 1)}: read as a text of one placeholder"
@@ -132,7 +137,7 @@ def task_in(path: str | Path, columns: TextColumns | None = None) -> str:
         source, split = hub_source(str(path))
         names = pick_split(load_hub(source), split, str(path))[0].column_names
         return "text" if "text" in names and not set(names) & {*TOKEN_KEYS, "spans", "entities"} else "tags"
-    if str(path) == STDIN:
+    if is_stream(path):
         return "tags"
     suffix = _suffix(path)
     if suffix in TABLE_SUFFIXES:
@@ -149,8 +154,10 @@ def task_in(path: str | Path, columns: TextColumns | None = None) -> str:
 
 def _task_of(record: Record) -> str | None:
     """What a record says about its task; None where it fits both, as an empty list does."""
-    if "text" not in record or any(key in record for key in (*TOKEN_KEYS, "spans", "entities")):
+    if any(key in record for key in (*TOKEN_KEYS, "spans", "entities")):
         return "tags"
+    if "text" not in record:  # it may be under another name, which is asked for where it is missed
+        return "text" if isinstance(record.get("label"), str | int | float) else "tags"
     gold = next((record[key] for key in LABEL_KEYS if key in record), None)
     if isinstance(gold, list):
         return None if not gold else "text" if isinstance(gold[0], str) else "tags"
@@ -195,8 +202,9 @@ def _source(
         return _hub_records(table, key, name), key, key == "labels", False
     rows = iter_table(path, tabs=kind == "tsv") if kind in ("csv", "tsv") else iter_records(path)
     line, first = next(iter(rows))
-    _check_columns(list(first), columns, name, line)
-    key = _label_key(list(first), columns, name, line) if labeled else None
+    named = line if kind == "jsonl" else 1
+    _check_columns(list(first), columns, name, named)
+    key = _label_key(list(first), columns, name, named) if labeled else None
 
     def again() -> Iterator[tuple[int, Record]]:
         yield line, first
@@ -242,6 +250,23 @@ def _hub_records(table: Any, key: str | None, name: str) -> Iterator[tuple[int, 
         yield row, record if key is None else {**record, key: named(record[key], row)}
 
 
+def _unread_labels(reads: Sequence[TextRead], key: str | None) -> list[Note]:
+    """A note where gold stands under both names that it may have."""
+    other = next((name for name in LABEL_KEYS if key in LABEL_KEYS and name != key), None)
+    if other is None or all(read.rest.get(other) is None for read in reads):
+        return []
+    return [Note("unread", f"the gold is read from {key!r}, and {other!r} is left aside (--label-column decides)")]
+
+
+def _lone_texts(texts: Sequence[Text]) -> list[Note]:
+    """A note where only some texts are pairs."""
+    lone = [Place(text.path, text.line, "") for text in texts if not text.text_pair]
+    if not lone or len(lone) == len(texts):
+        return []
+    message = f"{len(lone)} of {len(texts)} texts have no second text, and the others have; the first is {lone[0]}"
+    return [Note("lone", message, len(lone), tuple(lone))]
+
+
 def _reads(
     records: Iterable[tuple[int, Record]], name: str, columns: TextColumns, key: str | None
 ) -> Iterator[TextRead]:
@@ -257,16 +282,26 @@ def _reads(
 # ------------------------------------------------------------------------------------------------------------ gold
 
 
-def _target(
-    golds: Sequence[tuple[Any, Text]], given: Target | str | None, *, listed: bool, separated: bool
-) -> tuple[Target, Note]:
-    """What the gold is, and a note that says so."""
+def told_target(
+    golds: Sequence[tuple[Any, Text]], given: Target | str | None, *, listed: bool = False, separated: bool = False
+) -> tuple[Target, Note | None]:
+    """What the gold is, and, where that is told from it, a note that says so.
+
+    Args:
+        golds: the gold of each text as it was given, and the text.
+        given: the target, where somebody has said it.
+        listed: whether the gold is called `labels`.
+        separated: whether it is from the cells of a table, which may hold several labels, and are never numbers.
+
+    Raises:
+        DataError: no such target, or lists for some texts and not for others.
+    """
     if given is not None:
         try:
             target = Target(given)
         except ValueError:
             raise DataError(f"target {given!r}: expected one of {', '.join(Target)}") from None
-        return target, Note("target", f"target {target}, as asked")
+        return target, None
     lists = [isinstance(gold, list) for gold, _ in golds]
     if any(lists) or (listed and separated):
         if not separated and not all(lists):
@@ -293,10 +328,26 @@ def _number(gold: Any, from_text: bool) -> float | None:
         return None
 
 
-def _with_gold(text: Text, gold: Any, target: Target, separated: bool, key: str | None) -> Text:
+def with_gold(text: Text, gold: Any, target: Target, name: str, *, separated: bool = False) -> Text:
+    """The text with its gold.
+
+    Args:
+        text: a text.
+        gold: as it was given: a label, a list of labels, a number.
+        target: what it must be.
+        name: how messages call it.
+        separated: whether it is the cell of a table, which may hold several labels, with white space around them.
+
+    Raises:
+        DataError: it is something else.
+    """
+
     def odd(expected: str) -> DataError:
         shown = json.dumps(gold, ensure_ascii=False, default=str)[:60]
-        return DataError(f"{key!r} is {shown}, expected {expected}", path=text.path, line=text.line)
+        return DataError(f"{name} is {shown}, expected {expected}", path=text.path, line=text.line)
+
+    if separated and isinstance(gold, str):
+        gold = gold.strip()
 
     if target is Target.REGRESSION:
         value = _number(gold, from_text=True)
@@ -305,7 +356,7 @@ def _with_gold(text: Text, gold: Any, target: Target, separated: bool, key: str 
         return replace(text, value=value)
     if target is Target.MULTI:
         if isinstance(gold, str) and separated:
-            gold = [part.strip() for part in gold.split(SEPARATOR)] if gold.strip() else []
+            gold = [part.strip() for part in gold.split(SEPARATOR)] if gold else []
         labels = gold if isinstance(gold, list) else [gold]
         if not all(isinstance(label, str | int) for label in labels):
             raise odd("a list of labels")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from lookright.data.lines import STDIN, iter_lines, name_of
+from lookright.data.lines import is_stream, iter_lines, name_of
 from lookright.errors import DataError
 
 Record = Mapping[str, Any]
@@ -53,8 +53,8 @@ Records = Callable[[], Iterable[tuple[int, Record]]]
 
 
 def record_source(path: str | Path) -> Records:
-    """The records of a file, to be read as often as needed; standard input is kept in memory for that."""
-    if str(path) != STDIN:
+    """The records of a file, to be read as often as needed; what comes only once is kept in memory for that."""
+    if not is_stream(path):
         return lambda: iter_records(path)
     kept = list(iter_records(path))
     return lambda: kept
@@ -74,6 +74,22 @@ def _explain(error: ValueError, line: str, name: str, number: int) -> NoReturn:
         message = f"not JSON: {error.msg} at character {error.pos} of the line; expected one JSON object per line"
         raise DataError(message, path=name, line=number) from None
     raise DataError(f"not JSON: {error}", path=name, line=number) from None
+
+
+def json_line(record: Record, *, path: str | None, line: int | None) -> str:
+    """A record as a line of JSON Lines; what is no valid text in it, half a surrogate pair, stays escaped.
+
+    Raises:
+        DataError: a number that JSON has no form for; path and line say where the record came from.
+    """
+    try:
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(record)
+    except ValueError:
+        raise DataError("a number that JSON cannot hold: too large for a double", path=path, line=line) from None
+    return text + "\n"
 
 
 def shape_of(record: Record, name: str, line: int) -> str:

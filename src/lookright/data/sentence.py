@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         where = ":".join(str(part) for part in (self.path, self.line) if part is not None)
-        return f"{where}: {self.text}" if where else self.text
+        return ": ".join(part for part in (where, self.text) if part)
 
 
 @dataclass(frozen=True, slots=True)

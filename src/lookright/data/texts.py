@@ -151,6 +151,13 @@ class TextDataset:
         return digest.hexdigest()
 
 
+def one_line(text: str) -> str:
+    """The text with line ends, control characters and the like as escapes: what can stand in a table's row."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def text_hash(text: Text) -> int:
     """A number in 0 .. 2**64 - 1 that depends on the text alone, and is the same on every machine and in every run."""
     digest = hashlib.sha256(json.dumps(text.parts).encode()).digest()

@@ -7,14 +7,13 @@ processes can do it at once; `joined` puts the texts together.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from lookright.data import Read
 from lookright.data.conll import begun, conll_text
-from lookright.errors import DataError
+from lookright.data.records import json_line
 from lookright.inference.predictor import Tagging
 
 Pairs = Iterable[tuple[Read, Tagging]]
@@ -89,17 +88,7 @@ class JsonLines(Plain):
 
 def _line(read: Read, tagging: Tagging) -> str:
     record = {**(read.rest or {}), **prediction(read, tagging)}
-    try:
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False)
-        if read.rest:
-            line.encode("utf-8")
-    except UnicodeEncodeError:  # half a surrogate pair under a key that is not ours
-        line = json.dumps(record)
-    except ValueError:
-        raise DataError(
-            "a number that JSON cannot hold: too large for a double", path=read.sentence.path, line=read.sentence.line
-        ) from None
-    return line + "\n"
+    return json_line(record, path=read.sentence.path, line=read.sentence.line)
 
 
 class Columns(Plain):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Final
 
 from lookright.attention import check_plan, current_plan
-from lookright.data.records import Record
+from lookright.data.records import Record, json_line
 from lookright.data.texts import Target, Text
 from lookright.inference.flow import overlapped
 from lookright.inference.text_predictor import Classification, Pool, TextPredictor
@@ -25,10 +24,12 @@ Chunk = list[tuple[Text, Record]]
 
 def record_of(rest: Record, said: Classification, settings: TextSettings, *, all_scores: bool) -> dict[str, Any]:
     """What is written about a text: its record, without its gold, and what is said about it."""
-    if settings.target == Target.REGRESSION:
-        return {**rest, "value": said.value}
-    by_label = dict(zip(settings.labels, said.probabilities, strict=True))
     record = dict(rest)
+    if said.n_windows > 1:
+        record["n_windows"] = said.n_windows
+    if settings.target == Target.REGRESSION:
+        return {**record, "value": said.value}
+    by_label = dict(zip(settings.labels, said.probabilities, strict=True))
     if settings.target == Target.SINGLE:
         record |= {"label": said.label, "score": said.score}
     else:
@@ -76,11 +77,10 @@ class TextLabeler:
         """A line for each text."""
         chunk, pool = encoded
         settings = self.predictor.settings
-        rows = (
-            record_of(rest, said, settings, all_scores=self.all_scores)
-            for (_, rest), said in zip(chunk, self.predictor.decide(pool, logits), strict=True)
+        return "".join(
+            json_line(record_of(rest, said, settings, all_scores=self.all_scores), path=text.path, line=text.line)
+            for (text, rest), said in zip(chunk, self.predictor.decide(pool, logits), strict=True)
         )
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
     def __call__(self, chunk: Chunk, /) -> str:
         """All of it at once."""

@@ -41,12 +41,14 @@ class Classification:
 
     Attributes:
         labels: the label (single-label), or the labels whose probability reaches their threshold, likeliest first.
+        score: the probability of the first of them; None where there is none.
         probabilities: of every label, in the classifier's order; empty for a regression.
         value: the number, for a regression.
         n_windows: in how many windows the text was read; 1 unless it is longer than one.
     """
 
     labels: tuple[str, ...]
+    score: float | None
     probabilities: tuple[float, ...]
     value: float | None
     n_windows: int = 1
@@ -55,11 +57,6 @@ class Classification:
     def label(self) -> str | None:
         """The likeliest of the labels given; None where there is none."""
         return self.labels[0] if self.labels else None
-
-    @property
-    def score(self) -> float | None:
-        """The probability of `label`; None where there is none."""
-        return max(self.probabilities) if self.labels else None
 
 
 def probabilities_of(logits: FloatArray, settings: TextSettings) -> FloatArray:
@@ -81,7 +78,7 @@ def decide(logits: FloatArray, settings: TextSettings, n_windows: Sequence[int])
             "training (a loss that was not a number), or is float16 too narrow for it?"
         )
     if settings.target == Target.REGRESSION:
-        return [Classification((), (), float(row[0]), n) for row, n in zip(logits, n_windows, strict=True)]
+        return [Classification((), None, (), float(row[0]), n) for row, n in zip(logits, n_windows, strict=True)]
     found = []
     given = probabilities_of(logits, settings)
     limits = np.array(settings.limits)
@@ -90,7 +87,9 @@ def decide(logits: FloatArray, settings: TextSettings, n_windows: Sequence[int])
         chosen = (
             order[:1] if settings.target == Target.SINGLE else [index for index in order if row[index] >= limits[index]]
         )
-        found.append(Classification(tuple(settings.labels[i] for i in chosen), tuple(row.tolist()), None, n))
+        names = tuple(settings.labels[index] for index in chosen)
+        score = float(row[chosen[0]]) if names else None
+        found.append(Classification(names, score, tuple(row.tolist()), None, n))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookright.data.texts import Target, Text, TextDataset
+from lookright.data.texts import Target, Text, TextDataset, one_line
 from lookright.errors import DataError, LabelError
 from lookright.models.text_settings import TextSettings
 from lookright.training.labels import UnseenTypes
@@ -114,7 +114,7 @@ def check_text_labels(
 
 
 def _some(labels: Iterable[str], most: int = 20) -> str:
-    listed = list(labels)
+    listed = [one_line(label) for label in labels]
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
 

@@ -153,3 +153,26 @@ def test_what_only_the_other_kind_of_model_takes(
         code, _, err = lookright(capsys, *arguments)
         assert code == 2
         assert words in err
+
+
+def test_search_and_plan_auto(data: Path, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"body": text, "topic": label} for text, label in toys.toy_texts(40, 0)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given: list[Any] = ["--base", tiny_llama, "--train", tmp_path / "train.jsonl", "--dev", "0.5", "--epochs", "1"]
+    given += ["--test", data / "test.csv", "--text-column", "body", "--label-column", "topic", "--device", "cpu"]
+    code, out, err = lookright(capsys, "search", *given, "--plans", "0000", "1111", "--out", tmp_path / "a", "--json")
+    assert code == 0, err
+    account = json.loads(out)
+    assert (account["dev"]["score"], account["test"]["headline"]) == ("accuracy", "accuracy")
+    assert "saved to" in err
+    assert "the text classifier, report.md" in err
+    code, out, err = lookright(capsys, "predict", tmp_path / "a", data / "dev.jsonl")
+    assert (code, len(out.splitlines())) == (0, 10)
+    code, out, err = lookright(capsys, "train", *given, "--plan", "auto", "--dry-run")
+    assert code == 0, err
+    assert 'plan = "auto"' in out
+    assert 'pooling = "mean"' in out
+    code, out, err = lookright(capsys, "train", *given, "--plan", "auto", "--out", tmp_path / "b", "--quiet")
+    assert code == 0, err
+    assert json.loads((tmp_path / "b" / "report.json").read_text())["n_plans"] == 16
+    assert "accuracy" in (tmp_path / "b" / "README.md").read_text()

@@ -8,13 +8,19 @@ from typing import Any
 
 from lookright.api.inputs import as_dataset
 from lookright.api.inputs import reading_options as tag_options
+from lookright.api.report import Report
 from lookright.api.tagger import Tagger
 from lookright.api.text_classifier import TextClassifier
 from lookright.api.text_inputs import as_text_dataset, columns_of
 from lookright.api.text_inputs import reading_options as text_options
+from lookright.api.text_report import TextReport
 from lookright.data import Dataset, hold_out, hold_out_texts, task_in
 from lookright.data.texts import Text, TextDataset
+from lookright.errors import RecipeError
+from lookright.metrics import Scores
 from lookright.models.tasks import TAGS, TEXT
+from lookright.study.rows import Counts
+from lookright.text_metrics import NumberScores
 from lookright.training.labels import scheme_of
 from lookright.training.recipe import Recipe
 from lookright.training.text_labels import target_of
@@ -91,6 +97,21 @@ class Reader:
 def held_out(train: LabeledData, share: float) -> tuple[LabeledData, LabeledData]:
     """Train without a share of it, and that share, as dev; by content."""
     return hold_out_texts(train, share) if isinstance(train, TextDataset) else hold_out(train, share)
+
+
+def counts_of(report: Report | TextReport) -> Counts:
+    """(sentences or texts, 3): gold, predicted and correct spans (or labels) of each, behind a report.
+
+    Raises:
+        RecipeError: of numbers, there are none.
+    """
+    scores = report.scores
+    if isinstance(scores, NumberScores):
+        raise RecipeError(
+            "the target is a regression, and a study compares by labels that are right, text by text; train and "
+            "evaluate regressions one by one"
+        )
+    return scores.per_sentence if isinstance(scores, Scores) else scores.counts
 
 
 def class_of(task: str) -> type[Tagger] | type[TextClassifier]:

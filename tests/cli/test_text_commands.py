@@ -176,3 +176,25 @@ def test_search_and_plan_auto(data: Path, tiny_llama: Path, tmp_path: Path, caps
     assert code == 0, err
     assert json.loads((tmp_path / "b" / "report.json").read_text())["n_plans"] == 16
     assert "accuracy" in (tmp_path / "b" / "README.md").read_text()
+
+
+def test_compare(data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = toys.toy_texts(10, 2)
+    said = write(tmp_path / "said.jsonl", rows)
+    said.write_text(said.read_text().replace('"text"', '"body"'))
+    given = ["compare", model, said, "--test", data / "test.csv", "--text-column", "body", "--label-column", "topic"]
+    code, out, err = lookright(capsys, *given, "--samples", "100", "--show", "1")
+    assert code == 0, err
+    assert "accuracy, x 100, on 10 texts of" in out
+    assert "F1 of each label" in out
+    right = int(out.split("said.jsonl alone")[0].rsplit(",", 1)[1].split()[0])
+    assert f"{right} of 10 texts are classified differently: 0 right in model alone" in out
+    assert (
+        f"\ntext {json.loads(lookright(capsys, *given, '--format', 'jsonl')[1].splitlines()[1])['index'] + 1}, line"
+        in out
+    )
+    page = lookright(capsys, *given, "--format", "html")[1]
+    assert page.count("<section") == right + 1
+    assert "<b>good</b>" in page
+    code, out, err = lookright(capsys, "compare", model, data / "test.csv", "--test", data / "test.csv")
+    assert (code, "no 'text' here" in err) == (1, True)

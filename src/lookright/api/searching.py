@@ -106,7 +106,7 @@ def search_plan(
         options: the fields of `Recipe` by name, on top of `recipe`.
 
     Raises:
-        RecipeError: no dev, an unknown strategy, a saved tagger as base, a folder of another search, a regression.
+        RecipeError: no dev, an unknown strategy, a saved model as base, a folder of another search, a regression.
         UnsupportedModelError: an encoder, which has no plan.
         PlanError: fewer layers than groups, or plans that cannot be read.
         DataError: a dev set that is too small to tell plans apart.
@@ -118,10 +118,10 @@ def search_plan(
     given, chosen = base or recipe.base or BUNDLED, strategy_of(strategy)
     out = None if (place := out or recipe.out) is None else Path(place)
     check_out(out, resume=recipe.resume)
-    given_train: Any = train if isinstance(train, Dataset | TextDataset | str | os.PathLike) else list(train)
-    recipe = recipe.replace(task=task_of(recipe, given_train))
+    labeled: Any = train if isinstance(train, Dataset | TextDataset | str | os.PathLike) else list(train)
+    recipe = recipe.replace(task=task_of(recipe, labeled))
     read = Reader(str(recipe.task), recipe)
-    train_data, dev_data = with_dev(read(given_train, "train"), dev if dev is not None else recipe.dev, read)
+    train_data, dev_data = with_dev(read(labeled, "train"), dev if dev is not None else recipe.dev, read)
     task = task_for(train_data, dev_data)
     check_possible(recipe, task)
     folder = resolve_folder(given, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
@@ -133,9 +133,7 @@ def search_plan(
     trained = class_of(str(recipe.task))(None, tokenizer, device=recipe.device, token_budget=recipe.token_budget)
 
     def make(plan: MaskPlan) -> HeadedModel:
-        model = _new_model(given, plan, train_data, recipe).model
-        assert model is not None
-        return model
+        return _new_model(given, plan, train_data, recipe)
 
     def save(result: SearchResult) -> None:
         _give(trained, result, train_data, dev_data)
@@ -266,7 +264,7 @@ def with_dev(train: LabeledData, dev: Any, read: Reader) -> tuple[LabeledData, L
     return train, read(dev, "dev")
 
 
-def _new_model(base: str | Path, plan: MaskPlan, train: LabeledData, recipe: Recipe) -> FineTunedModel:
+def _new_model(base: str | Path, plan: MaskPlan, train: LabeledData, recipe: Recipe) -> HeadedModel:
     options: dict[str, Any] = {
         "plan": plan,
         "device": recipe.device,
@@ -279,9 +277,12 @@ def _new_model(base: str | Path, plan: MaskPlan, train: LabeledData, recipe: Rec
     if isinstance(train, TextDataset):
         classifier = TextClassifier.from_pretrained(base, pooling=recipe.pooling, **options)
         classifier.begin(train)
-        return classifier
+        assert classifier.model is not None
+        return classifier.model
     word_split = None if recipe.word_split == "learned" else recipe.word_split
-    return Tagger.from_pretrained(base, labels=train.labels(), scheme=train.scheme, word_split=word_split, **options)
+    tagger = Tagger.from_pretrained(base, labels=train.labels(), scheme=train.scheme, word_split=word_split, **options)
+    assert tagger.model is not None
+    return tagger.model
 
 
 def _give(trained: FineTunedModel, result: SearchResult, train: LabeledData, dev: LabeledData) -> None:

@@ -15,13 +15,13 @@ from search_support import TRAINING
 
 import toys
 from lookright import TextClassifier, search_plan
-from lookright.attention import apply_plan, current_plan
+from lookright.attention import apply_plan, current_plan, decoder_layers
 from lookright.data.texts import Target, Text, TextDataset
 from lookright.errors import DataError, RecipeError
 from lookright.models.base import load_base
 from lookright.models.store import build_model
 from lookright.models.text_model import LookRightForSequenceClassification
-from lookright.search.candidates import Candidates
+from lookright.search.candidates import Candidates, layers_computed
 from lookright.search.scoring import TextPlanScorer
 from lookright.search.strategies import Shared
 from lookright.search.tasks import TagTask, TextTask, task_for
@@ -78,6 +78,15 @@ def test_the_same_counts_as_plan_by_plan(tiny_llama: Path, pooling: str, sets: A
         expected = TextScorer(model, tokenizer, dev, torch.device("cpu"), 64).scores()
         assert np.array_equal(found[plan], expected.counts)  # type: ignore[union-attr]
     assert len({tuple(counts[:, 2]) for counts in found.values()}) > 1
+
+
+def test_layers_that_plans_share_are_computed_once(tiny_llama: Path) -> None:
+    scorer = TextPlanScorer(*classifier(tiny_llama, TRAIN), DEV, torch.device("cpu"), 500)
+    calls: list[Any] = []
+    for layer in decoder_layers(scorer.model.backbone):
+        layer.self_attn.register_forward_hook(lambda *_: calls.append(None))  # type: ignore[operator, union-attr]
+    scorer.counts(ALL, [range(3)])
+    assert len(calls) == layers_computed(ALL) == 30
 
 
 def test_less_memory_means_smaller_batches(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +178,11 @@ def test_a_search_goes_on_where_it_was_stopped(tiny_llama: Path, tmp_path: Path,
 
 
 def test_fit_with_plan_auto(tiny_llama: Path) -> None:
-    one = TextClassifier.from_pretrained(tiny_llama, device="cpu")
+    one = TextClassifier.from_pretrained(tiny_llama, plan="0000", device="cpu")
     result = one.fit(TRAIN, 0.5, plan="auto", progress=False, **TRAINING)
     assert one.search_result is not None
     assert one.plan == one.search_result.plan
-    assert one.settings.pooling == "mean"  # though the base is causal, and would have `last` on its own
+    assert one.settings.pooling == "mean"  # though it was causal, and had `last`
     assert one.evaluate(one.search_result and TRAIN).headline[0] == "accuracy"
     assert result.outcome.best_score == one.search_result.score
     with pytest.raises(RecipeError, match="this text classifier was trained under the plan"):

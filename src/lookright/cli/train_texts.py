@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from lookright.cli.libraries import calm
 from lookright.cli.output import as_json, data, say
 from lookright.cli.parser import UsageError
-from lookright.training.defaults import default_pooling
 
 if TYPE_CHECKING:
     from lookright.api.text_classifier import TextClassifier
@@ -82,9 +81,7 @@ def classifier_on_base(recipe: Recipe, train: TextDataset) -> TextClassifier:
     folder = resolve_folder(base, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     new: dict[str, Any] = {}
     if not is_tagger_folder(folder):
-        searches = recipe.plan == "auto"
-        pooling = recipe.pooling or (default_pooling(open_plan=True) if searches else None)
-        new = {"plan": None if searches else recipe.plan, "pooling": pooling}
+        new = {"plan": None if recipe.plan == "auto" else recipe.plan, "pooling": recipe.pooling}
     elif recipe.plan is not None:
         raise UsageError(f"{base} is a saved text classifier, which has its own plan; leave --plan out")
     classifier = TextClassifier.from_pretrained(

@@ -237,7 +237,7 @@ class TextTask:
     def sizes(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, tuple[int, ...]]:
         """In sub-words; an empty text is read as one."""
         encoder = TextEncoder(tokenizer)
-        train, dev = ([max(1, len(ids)) for ids in encoder.ids(data.texts)] for data in (self.train, self.dev))
+        train, dev = ([len(ids) for ids in encoder.ids(data.texts)] for data in (self.train, self.dev))
         return sum(train), tuple(dev)
 
     def blocks(self, settings: HeadSettings) -> list[range]:

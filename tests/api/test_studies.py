@@ -190,6 +190,18 @@ def test_what_is_not_for_texts_is_found_before_anything_is_run(texts: Path, befo
     assert not (texts / "out").exists()
 
 
+def test_a_study_of_sentences_and_of_texts(texts: Path) -> None:
+    toys.write_conll(texts / "train.conll", toys.toy_dataset(20))
+    both = TEXTS + '[dataset.tags]\ntrain = "train.conll"\ntest = "train.conll"\n'
+    (texts / "texts.toml").write_text(both, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"\[recipe.last\] with \[dataset.tags\]: pooling is given, which is for"):
+        run_study(texts / "texts.toml", texts / "out", plots=False, device="cpu")
+    (texts / "texts.toml").write_text(both.replace('pooling = "last"\n', "dropout = 0.2\n"), encoding="utf-8")
+    study = Study.from_toml(texts / "texts.toml")
+    tasks = [studies.recipe_on(texts, recipe, data).task for recipe in study.recipes for data in study.datasets]
+    assert tasks == ["text", "tags"] * 2
+
+
 def test_data_that_is_not_there_is_found_before_anything_is_run(place: Path) -> None:
     (place / "test.conll").unlink()
     with pytest.raises(RecipeError, match=r"\[dataset.toy\] .*test.conll: no such file"):

@@ -196,5 +196,9 @@ def test_compare(data: Path, model: Path, tmp_path: Path, capsys: pytest.Capture
     page = lookright(capsys, *given, "--format", "html")[1]
     assert page.count("<section") == right + 1
     assert "<b>good</b>" in page
+    other = write(tmp_path / "other.jsonl", [(text, "good") for text, _ in rows])
+    other.write_text(other.read_text().replace('"text"', '"body"'))
+    code, out, err = lookright(capsys, "compare", said, other, *given[3:], "--samples", "100", "--show", "0")
+    assert (code, "right in said.jsonl alone, 0 in other.jsonl alone" in out) == (0, True)
     code, out, err = lookright(capsys, "compare", model, data / "test.csv", "--test", data / "test.csv")
     assert (code, "no 'text' here" in err) == (1, True)

@@ -12,10 +12,10 @@ import numpy as np
 
 from lookright.api.inputs import Labeled, as_dataset
 from lookright.api.tagger import Tagger
-from lookright.api.tasks import task_in_data
+from lookright.api.tasks import task_of
 from lookright.api.text_classifier import TextClassifier
 from lookright.api.text_inputs import LabeledTexts
-from lookright.data import Dataset, Sentence, lost_spans
+from lookright.data import Dataset, Sentence, TextColumns, lost_spans
 from lookright.errors import DataError, LabelError
 from lookright.inference.render import Highlight
 from lookright.metrics import (
@@ -204,7 +204,8 @@ def compare(
     """
     called = names or _names(a, b)
     resampling: dict[str, Any] = {"samples": samples, "seed": seed}
-    if compared_task(a, b, test) == "text":
+    told = options.get("target") is not None or isinstance(options.get("columns"), TextColumns)
+    if compared_task(a, b, test, Recipe(task="text") if told else Recipe()) == "text":
         from lookright.api.text_comparison import compare_texts
 
         return compare_texts((a, b), test, called, level, resampling, device=device, progress=progress, **options)
@@ -253,8 +254,9 @@ def _names(a: System, b: System) -> tuple[str, str]:
     return (one, other) if one != other else (f"{one} (1)", f"{other} (2)")
 
 
-def compared_task(a: System, b: System, test: Any) -> str:
-    """What two systems do: `tags` or `text`, as the models say, or the test set where both are files.
+def compared_task(a: System, b: System, test: Any, recipe: Recipe) -> str:
+    """What two systems do: `tags` or `text`, as the models say; where both are files, as options of reading say, or the
+    test set.
 
     Raises:
         LabelError: one does this and the other that.
@@ -267,7 +269,7 @@ def compared_task(a: System, b: System, test: Any) -> str:
             tasks.append(saved_task(resolve_folder(system)) or "tags")
     if len(set(tasks)) > 1:
         raise LabelError("one is a tagger and the other a text classifier: there is nothing to compare")
-    return tasks[0] if tasks else task_in_data(Recipe(), test)
+    return tasks[0] if tasks else task_of(recipe, test)
 
 
 def loaded(system: System, kind: type[M], device: str) -> M | Path:

@@ -209,7 +209,7 @@ def check_out(out: Path | None, *, resume: bool) -> None:
     folder = SearchFolder(out)
     folder.check(resume=resume)
     if folder.report() is not None:
-        raise OutputError(f"the search in {out} is done, and its tagger is there; give a new folder for another one")
+        raise OutputError(f"the search in {out} is done, and its model is there; give a new folder for another one")
 
 
 def candidates_of(

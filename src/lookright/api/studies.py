@@ -153,7 +153,10 @@ def recipe_on(folder: Path, recipe: StudyRecipe, dataset: StudyData) -> Recipe:
     from lookright.api.tasks import task_of
 
     found = Recipe.from_dict({**recipe.options, **dataset.reading})
-    return found.replace(task=task_of(found, file_of(folder, dataset.train)))
+    if found.task is not None:
+        return found
+    # Not by the recipe's pooling: in a study of sentences and texts it is the recipe that is wrong, and not the data.
+    return found.replace(task=task_of(Recipe.from_dict(dataset.reading), file_of(folder, dataset.train)))
 
 
 def sets_of(folder: Path, dataset: StudyData, recipe: Recipe) -> Sets:

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     calm(quiet=args.quiet)
     from lookright.api.comparison import compare, compared_task
 
-    if compared_task(args.a, args.b, args.test) == "text":
+    if compared_task(args.a, args.b, args.test, recipe_from(args)) == "text":
         options = text_reading_options(args)
     else:
         options = reading_options(args)

@@ -197,6 +197,7 @@ class TextPlanScorer(PlanScorer):
         self.predictor = TextPredictor(model, tokenizer, device=device, token_budget=budget)
         super().__init__(model, self.predictor, autocast)
         self.dev, self.classifier = dev, model
+        self._row: dict[int, int] = {}  # of each window of the texts that are being scored
 
     def counts(self, plans: Sequence[MaskPlan], blocks: Sequence[range]) -> dict[MaskPlan, IntArray]:
         """Counts (texts, 3) of each plan over the texts of some blocks of dev, one block after the other."""
@@ -218,7 +219,7 @@ class TextPlanScorer(PlanScorer):
         windows = [window for own in texts for window in own]
         size = hidden_size(self.model.backbone)
         found = {plan: (torch.empty(len(windows), size), torch.empty(len(windows))) for plan in plans}
-        self.row = {id(window): index for index, window in enumerate(windows)}
+        self._row = {id(window): index for index, window in enumerate(windows)}
         self._fill(windows, found)
         text_of = torch.tensor([window.sentence for window in windows], device=self.predictor.device)
         return {
@@ -232,7 +233,7 @@ class TextPlanScorer(PlanScorer):
         batch = self._on_device(
             collate_texts(windows, layout=self.predictor.layout, pad_id=self.predictor.encoder.pad_id)
         )
-        rows = torch.tensor([self.row[id(window)] for window in windows])
+        rows = torch.tensor([self._row[id(window)] for window in windows])
 
         def represent(trunk: tuple[int, Tensor] | None) -> tuple[Tensor, Tensor]:
             return self.classifier.represent(**batch, trunk=trunk)

@@ -57,7 +57,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "notes.txt").write_text("Angela Merkel visited Zagreb.\nJordan smiled.\n", encoding="utf-8")
     documents = (" ".join(words) for words, _ in toys.toy_dataset(300, seed=3))
     (place / "corpus.txt").write_text("\n\n".join(documents) + "\n", encoding="utf-8")
-    labeled = (json.dumps({"text": text, "label": label}) for text, label in toys.toy_texts(20))
+    labeled = (json.dumps({"text": text, "label": label}) for text, label in toys.toy_texts(60))
     (place / "texts.jsonl").write_text("\n".join(labeled) + "\n", encoding="utf-8")
     (place / "articles.jsonl").write_text('{"text": "Florence lies on the Arno."}\n', encoding="utf-8")
     spans = '{"text": "Zagreb is nice.", "spans": [{"start": 0, "end": 6, "label": "LOC"}]}\n'

@@ -101,6 +101,107 @@ def test_a_study_from_its_file_to_its_report(place: Path, monkeypatch: pytest.Mo
         report_study(place / "toy.toml", place / "out", plots=False)
 
 
+TEXTS = """
+name = "texts"
+plans = ["0000", "1111"]
+seeds = [0]
+[model.llama]
+base = "base"
+[dataset.several]
+train = "train.csv"
+test = "test.csv"
+dev = 0.3
+text_column = "body"
+[recipe.last]
+pooling = "last"
+updates = 3
+evals = 1
+batch_size = 8
+[recipe.usual]
+updates = 3
+evals = 1
+batch_size = 8
+"""
+
+
+@pytest.fixture
+def texts(tmp_path: Path, tiny_llama: Path) -> Path:
+    """A folder with a study of texts, its data and its base."""
+    (tmp_path / "base").symlink_to(tiny_llama)
+    for name, n, seed in (("train", 40, 0), ("test", 20, 1)):
+        rows = ((text, label + "|early" * ("early" in text)) for text, label in toys.toy_texts(n, seed))
+        lines = "".join(f'"{text}",{labels}\n' for text, labels in rows)
+        (tmp_path / f"{name}.csv").write_text("body,labels\n" + lines, encoding="utf-8")
+    (tmp_path / "texts.toml").write_text(TEXTS, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_run_over_texts_keeps_the_counts_of_its_figure(texts: Path) -> None:
+    jobs = {job.name: job for job in jobs_of(Study.from_toml(texts / "texts.toml"))}
+    row, counts = fine_tune(jobs["llama/0000/several/last/0"])
+    assert (row["convention"], row["task"]) == ("micro F1, thresholds tuned on dev", "text")
+    assert (row["recipe"]["pooling"], row["recipe"]["target"]) == ("last", None)
+    gold = [1 + ("early" in text) for text, _ in toys.toy_texts(20, 1)]
+    assert counts[:, 0].tolist() == gold
+    assert row["test"] == pytest.approx(2 * counts[:, 2].sum() / counts[:, :2].sum())
+    assert (row["n_train"] + row["n_dev"], row["n_test"], row["evals"][-1][0]) == (40, 20, 3)
+    json.dumps(row, allow_nan=False)
+
+
+def test_plans_poolings_and_seeds_are_one_study(texts: Path) -> None:
+    """`usual` has another pooling under the causal plan, and is one recipe all the same."""
+    outcome = run_study(texts / "texts.toml", texts / "out", samples=100, plots=False, device="cpu")
+    assert (outcome.done, outcome.failed) == (4, 0)
+    rows = read_rows(texts / "out" / "runs.jsonl")
+    poolings = {(row["recipe_name"], row["plan"]): row["recipe"]["pooling"] for row in rows}
+    assert poolings == {
+        ("last", "0000"): "last", ("last", "1111"): "last", ("usual", "0000"): "last", ("usual", "1111"): "mean"
+    }  # fmt: skip
+    assert outcome.results is not None
+    data = outcome.results.data[0]
+    assert [(c.first, c.second) for c in data.comparisons] == [
+        ("llama/last/1111", "llama/last/0000"),
+        ("llama/usual/0000", "llama/last/0000"),
+        ("llama/usual/1111", "llama/usual/0000"),
+    ]
+    assert data.comparisons[1].difference.difference == 0  # one and the same recipe, in other words
+    assert "micro F1, thresholds tuned on dev, x 100; 20 test texts." in (texts / "out" / "tables.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('pooling = "last"', 'subword = "mean"', r"\[recipe.last\] with \[dataset.several\]: subword is given, which"),
+        ('pooling = "last"', 'target = "single-label"', r"target is not for a recipe of a study; it belongs to"),
+        ("dev = 0.3", 'task = "tag"', "task"),
+        ("dev = 0.3", 'task = "text"\ncolumns = "0,1"', r"\[dataset.several\] columns is given, which is for"),
+        (
+            'train.csv"\ntest = "test.csv',
+            'numbers.csv"\ntest = "numbers.csv',
+            r"\[dataset.several\] is a regression, and a study compares labels",
+        ),
+    ],
+)
+def test_what_is_not_for_texts_is_found_before_anything_is_run(texts: Path, before: str, after: str, told: str) -> None:
+    (texts / "numbers.csv").write_text("body,label\nfine,1.5\nbad,0\n" + "so,2\n" * 10)
+    (texts / "texts.toml").write_text(TEXTS.replace(before, after), encoding="utf-8")
+    with pytest.raises(RecipeError, match=told):
+        run_study(texts / "texts.toml", texts / "out", plots=False, device="cpu")
+    assert not (texts / "out").exists()
+
+
+def test_a_study_of_sentences_and_of_texts(texts: Path) -> None:
+    toys.write_conll(texts / "train.conll", toys.toy_dataset(20))
+    both = TEXTS + '[dataset.tags]\ntrain = "train.conll"\ntest = "train.conll"\n'
+    (texts / "texts.toml").write_text(both, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"\[recipe.last\] with \[dataset.tags\]: pooling is given, which is for"):
+        run_study(texts / "texts.toml", texts / "out", plots=False, device="cpu")
+    (texts / "texts.toml").write_text(both.replace('pooling = "last"\n', "dropout = 0.2\n"), encoding="utf-8")
+    study = Study.from_toml(texts / "texts.toml")
+    tasks = [studies.recipe_on(texts, recipe, data).task for recipe in study.recipes for data in study.datasets]
+    assert tasks == ["text", "tags"] * 2
+
+
 def test_data_that_is_not_there_is_found_before_anything_is_run(place: Path) -> None:
     (place / "test.conll").unlink()
     with pytest.raises(RecipeError, match=r"\[dataset.toy\] .*test.conll: no such file"):

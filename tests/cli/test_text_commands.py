@@ -205,3 +205,52 @@ def test_what_only_the_other_kind_of_model_takes(
         code, _, err = lookright(capsys, *arguments)
         assert code == 2
         assert words in err
+
+
+def test_search_and_plan_auto(data: Path, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"body": text, "topic": label} for text, label in toys.toy_texts(40, 0)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given: list[Any] = ["--base", tiny_llama, "--train", tmp_path / "train.jsonl", "--dev", "0.5", "--epochs", "1"]
+    given += ["--test", data / "test.csv", "--text-column", "body", "--label-column", "topic", "--device", "cpu"]
+    code, out, err = lookright(capsys, "search", *given, "--plans", "0000", "1111", "--out", tmp_path / "a", "--json")
+    assert code == 0, err
+    account = json.loads(out)
+    assert (account["dev"]["score"], account["test"]["headline"]) == ("accuracy", "accuracy")
+    assert "saved to" in err
+    assert "the text classifier, report.md" in err
+    code, out, err = lookright(capsys, "predict", tmp_path / "a", data / "dev.jsonl")
+    assert (code, len(out.splitlines())) == (0, 10)
+    code, out, err = lookright(capsys, "train", *given, "--plan", "auto", "--dry-run")
+    assert code == 0, err
+    assert 'plan = "auto"' in out
+    assert 'pooling = "mean"' in out
+    code, out, err = lookright(capsys, "train", *given, "--plan", "auto", "--out", tmp_path / "b", "--quiet")
+    assert code == 0, err
+    assert json.loads((tmp_path / "b" / "report.json").read_text())["n_plans"] == 16
+    assert "accuracy" in (tmp_path / "b" / "README.md").read_text()
+
+
+def test_compare(data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = toys.toy_texts(10, 2)
+    said = write(tmp_path / "said.jsonl", rows)
+    said.write_text(said.read_text().replace('"text"', '"body"'))
+    given = ["compare", model, said, "--test", data / "test.csv", "--text-column", "body", "--label-column", "topic"]
+    code, out, err = lookright(capsys, *given, "--samples", "100", "--show", "1")
+    assert code == 0, err
+    assert "accuracy, x 100, on 10 texts of" in out
+    assert "F1 of each label" in out
+    right = int(out.split("said.jsonl alone")[0].rsplit(",", 1)[1].split()[0])
+    assert f"{right} of 10 texts are classified differently: 0 right in model alone" in out
+    assert (
+        f"\ntext {json.loads(lookright(capsys, *given, '--format', 'jsonl')[1].splitlines()[1])['index'] + 1}, line"
+        in out
+    )
+    page = lookright(capsys, *given, "--format", "html")[1]
+    assert page.count("<section") == right + 1
+    assert "<b>good</b>" in page
+    other = write(tmp_path / "other.jsonl", [(text, "good") for text, _ in rows])
+    other.write_text(other.read_text().replace('"text"', '"body"'))
+    code, out, err = lookright(capsys, "compare", said, other, *given[3:], "--samples", "100", "--show", "0")
+    assert (code, "right in said.jsonl alone, 0 in other.jsonl alone" in out) == (0, True)
+    code, out, err = lookright(capsys, "compare", model, data / "test.csv", "--test", data / "test.csv")
+    assert (code, "no 'text' here" in err) == (1, True)

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lookright.metrics import paired_bootstrap
+from lookright.metrics import paired_bootstrap, scores_of_counts
 from lookright.plan import MaskPlan
 from lookright.search.judging import SAMPLES, Judge, rank
 from lookright.search.prices import Cost
-from lookright.search.trials import Trial, figure_of, scores_of
-from lookright.tags import Scheme
+from lookright.search.trials import Trial, figure_of
 
 CONVENTION = "strict span F1, IOB2, micro"
 GOLD = np.random.default_rng(0).poisson(1.5, size=400)
@@ -23,13 +22,13 @@ def trial(name: str, quality: float, *, n: int = 400, seed: int = 0, **changes: 
     luck = np.random.default_rng(1 + seed).random((400, 12))
     correct = np.array([(row[:k] < quality).sum() for row, k in zip(luck, GOLD, strict=True)])
     counts = np.stack([GOLD, GOLD, correct], axis=1)[:n]
-    figure = figure_of(counts, Scheme.IOB2)
+    figure = figure_of(counts)
     given = {"score": figure, "counts": counts, "sentences": np.arange(n), **changes}
     return Trial("dev", name, MaskPlan.parse(name, 4), 0, Cost(), **given)
 
 
 def judge(**options: Any) -> Judge:
-    return Judge(Scheme.IOB2, CONVENTION, **options)
+    return Judge(CONVENTION, **options)
 
 
 def test_the_best_is_taken_where_it_is_told_apart() -> None:
@@ -67,7 +66,7 @@ def test_the_interval_is_that_of_the_paired_bootstrap() -> None:
     found = judge(seed=7).versus(a, b)
     assert a.counts is not None
     assert b.counts is not None
-    both = [scores_of(counts, Scheme.IOB2, CONVENTION) for counts in (a.counts, b.counts)]
+    both = [scores_of_counts(counts, CONVENTION) for counts in (a.counts, b.counts)]
     expected = paired_bootstrap(both[0], both[1], samples=SAMPLES, seed=7)
     assert (found.difference, found.low, found.high, found.p_value) == (
         expected.difference, expected.low, expected.high, expected.p_value
@@ -83,9 +82,7 @@ def test_only_sentences_that_both_were_scored_on_are_compared() -> None:
     found = judge().versus(a, b)
     assert found.n_sentences == 40
     assert a.counts is not None
-    assert found.difference == pytest.approx(
-        (figure_of(a.counts[some], Scheme.IOB2) or 0) - (figure_of(counts[some], Scheme.IOB2) or 0)
-    )
+    assert found.difference == pytest.approx((figure_of(a.counts[some]) or 0) - (figure_of(counts[some]) or 0))
 
 
 def test_what_was_left_behind_on_fewer_sentences_ranks_behind() -> None:
@@ -102,5 +99,5 @@ def test_nothing_found_by_any_plan() -> None:
 
 def test_plain_tags_are_compared_by_accuracy() -> None:
     counts = np.array([[4, 4, 3], [6, 6, 6]])
-    assert figure_of(counts, Scheme.PLAIN) == 0.9
-    assert scores_of(counts, Scheme.PLAIN, "accuracy, plain tags").headline == ("accuracy, plain tags", 0.9)
+    assert figure_of(counts) == 0.9
+    assert scores_of_counts(counts, "accuracy, plain tags").headline == ("accuracy, plain tags", 0.9)

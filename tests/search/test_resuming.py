@@ -146,7 +146,7 @@ def test_another_search_is_named_by_what_differs(
 
 
 def test_a_search_that_is_done_is_not_begun_again(tiny_llama: Path, whole: Path) -> None:
-    with pytest.raises(OutputError, match="is done, and its tagger is there"):
+    with pytest.raises(OutputError, match="is done, and its model is there"):
         search(tiny_llama, whole, resume=True)
 
 

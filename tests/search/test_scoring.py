@@ -18,7 +18,8 @@ from lookright.models.settings import TaggerSettings
 from lookright.models.store import build_tagger
 from lookright.plan import MaskPlan
 from lookright.search.candidates import Candidates, layers_computed
-from lookright.search.scoring import DevOrder, PlanScorer, logits_by_plan
+from lookright.search.scoring import DevOrder, SentencePlanScorer, logits_by_plan
+from lookright.search.tasks import TagTask, ranges
 from lookright.tags import label_set
 from lookright.training.evaluation import DevScorer
 
@@ -35,8 +36,8 @@ def tagger(folder: Path, **settings: Any) -> tuple[Any, Any]:
     return model, base.tokenizer
 
 
-def scorer(folder: Path, dev: Dataset = DEV, **settings: Any) -> PlanScorer:
-    return PlanScorer(*tagger(folder, **settings), dev, torch.device("cpu"), 200)
+def scorer(folder: Path, dev: Dataset = DEV, **settings: Any) -> SentencePlanScorer:
+    return SentencePlanScorer(*tagger(folder, **settings), dev, torch.device("cpu"), 200)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +75,11 @@ def test_a_plan_that_was_switched_to_passes_the_probe(tiny_llama: Path) -> None:
 def test_the_same_counts_as_plan_by_plan(tiny_llama: Path, context: str) -> None:
     dev = Dataset(DEV.sentences, document_starts=tuple(range(0, len(DEV), 7)), scheme=DEV.scheme)
     plans = scorer(tiny_llama, dev, context=context)
-    order = DevOrder(dev, by_document=context == "document", seed=0)
+    task = TagTask(DEV, dev)
+    order = DevOrder(task.sizes(None)[1], task.blocks(plans.settings), seed=0)  # type: ignore[arg-type]
+    assert len(order.blocks) == (9 if context == "document" else 60)
     apply_plan(plans.model.backbone, ALL[6])
-    found = plans.counts(ALL, order.sentences(0, len(order.units)))
+    found = plans.counts(ALL, order.between(0, len(order.blocks)))
     assert current_plan(plans.model.backbone) == ALL[6]
     model, tokenizer = tagger(tiny_llama, context=context)
     for plan in ALL[::5]:
@@ -103,32 +106,32 @@ def test_layers_that_plans_share_are_computed_once(tiny_llama: Path) -> None:
 
 
 def test_parts_of_dev_cover_it_once() -> None:
-    order = DevOrder(DEV, by_document=False, seed=1)
+    order = DevOrder([len(sentence) for sentence in DEV], ranges(range(len(DEV)), len(DEV)), seed=1)
     seen: list[int] = []
     at = 0
-    while at < len(order.units):
+    while at < len(order.blocks):
         after = order.part(at, 40)
-        numbers = [number for unit in order.sentences(at, after) for number in unit]
+        numbers = [number for unit in order.between(at, after) for number in unit]
         assert numbers == sorted(numbers)
         seen += numbers
         at = after
     assert sorted(seen) == list(range(len(DEV)))
     assert order.part(0, 10, least=3) >= 3
-    words = sum(len(DEV.sentences[n]) for unit in order.sentences(0, order.part(0, 10, least=60)) for n in unit)
+    words = sum(len(DEV.sentences[n]) for unit in order.between(0, order.part(0, 10, least=60)) for n in unit)
     assert words <= 20 + max(map(len, DEV.sentences))
 
 
 def test_less_memory_means_smaller_batches(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plans = scorer(tiny_llama)
     expected = plans.counts(ALL[:3], [range(20)])
-    inner, failed = PlanScorer._fill_batch, iter([True])
+    inner, failed = SentencePlanScorer._fill_batch, iter([True])
 
-    def failing(self: PlanScorer, *rest: Any) -> None:
+    def failing(self: SentencePlanScorer, *rest: Any) -> None:
         if next(failed, False):
             raise MemoryError
         inner(self, *rest)
 
-    monkeypatch.setattr(PlanScorer, "_fill_batch", failing)
+    monkeypatch.setattr(SentencePlanScorer, "_fill_batch", failing)
     found = plans.counts(ALL[:3], [range(20)])
     assert plans.budget < 200
     assert all(np.array_equal(found[plan], counts) for plan, counts in expected.items())

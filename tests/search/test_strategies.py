@@ -146,7 +146,7 @@ def test_encoders_and_saved_taggers_have_no_plan_to_search(
     with pytest.raises(LookRightError, match="bert is an encoder"):
         search(tiny_encoder)
     saved = Tagger.from_pretrained(tiny_llama, labels=TRAIN.labels()).save_pretrained(tmp_path / "saved")
-    with pytest.raises(LookRightError, match="a saved tagger, which has its own plan"):
+    with pytest.raises(LookRightError, match="a saved model, which has its own plan"):
         search(saved)
 
 

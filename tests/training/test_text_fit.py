@@ -285,3 +285,36 @@ def test_the_numbers_of_a_regression_keep_their_scale(tiny_llama: Path) -> None:
     assert result.settings.mean == pytest.approx(numbers.mean())
     assert result.settings.deviation == pytest.approx(numbers.std())
     assert model.config.base
+
+
+@pytest.mark.parametrize(("opening", "steps"), [("soft:0.5", 6), ("drawn:0.5", 6), ("sudden", 0)])
+def test_gradual_opening_reaches_the_text_model(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, opening: str, steps: int
+) -> None:
+    """How much the first sub-word's state in the plan's layers depends on the last one, update by update."""
+    seen: list[float] = []
+    inner = TaggerTrainer.compute_loss
+
+    def compute_loss(self: TaggerTrainer, model: Any, inputs: dict[str, Any], *rest: Any) -> Any:
+        ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]])
+        with torch.no_grad():
+            one, other = model.eval().hidden_states(ids)[:, 0]
+        model.train()
+        seen.append(float((one - other).abs().max()))
+        return inner(self, model, inputs, *rest)
+
+    monkeypatch.setattr(TaggerTrainer, "compute_loss", compute_loss)
+    result, model = run(tiny_llama, opening=opening, learning_rate=1e-6, settings={"pooling": "mean"})
+    assert len(seen) == 12
+    whole = seen[-1]
+    assert whole > 1e-4
+    assert seen[steps:] == pytest.approx([whole] * (12 - steps), rel=0.05)
+    if opening.startswith("soft"):
+        assert seen[0] == 0
+        assert seen[:steps] == sorted(set(seen[:steps]))
+        assert seen[steps - 1] < 0.99 * whole
+    elif opening.startswith("drawn"):
+        assert seen[0] == 0
+        assert len(set(seen[:steps])) > 2
+    assert str(model.backbone.config.lookright_right_contexts) == "[-1, -1, -1, -1]"
+    assert result.recipe.opening == opening

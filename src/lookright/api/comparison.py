@@ -1,4 +1,4 @@
-"""Two taggers on one labeled file: who is better, how sure that is, for which types, and on which sentences."""
+"""Two taggers or text classifiers on one labeled file: who is better, how sure that is, for which types, and where."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from lookright.api.inputs import Labeled, as_dataset
 from lookright.api.tagger import Tagger
-from lookright.data import Dataset, Sentence, lost_spans
+from lookright.api.tasks import task_of
+from lookright.api.text_classifier import TextClassifier
+from lookright.api.text_inputs import LabeledTexts
+from lookright.data import Dataset, Sentence, TextColumns, lost_spans
 from lookright.errors import DataError, LabelError
 from lookright.inference.render import Highlight
 from lookright.metrics import (
@@ -25,12 +28,15 @@ from lookright.metrics import (
     paired_bootstrap,
     scores_of_counts,
 )
-from lookright.models.store import is_tagger_folder
+from lookright.models.base import resolve_folder
+from lookright.models.store import is_tagger_folder, saved_task
 from lookright.tags import OUTSIDE, Scheme, to_spans
 from lookright.training.labels import tags_in
+from lookright.training.recipe import Recipe
 
-System = Tagger | str | Path
-"""A tagger, its folder or its name on a hub; or a labeled file that holds the predicted tags of the test sentences."""
+System = Tagger | TextClassifier | str | Path
+"""A tagger or text classifier, its folder or its name on a hub; or a labeled file that holds what was predicted for the
+test sentences or texts."""
 Unit = tuple[str, int, int]
 """Type, first word, end (exclusive); plain tags: the tag and its word."""
 
@@ -91,7 +97,7 @@ class SentenceDifference:
 
 @dataclass(frozen=True)
 class TaggerComparison:
-    """Two taggers on the same sentences, over their full gold.
+    """Two taggers on the same sentences (text classifiers: texts), over their full gold.
 
     Attributes:
         names: of the first and the second.
@@ -100,9 +106,10 @@ class TaggerComparison:
         scores: of both.
         bootstrap: the difference, first minus second, with its interval and a p-value; over sentences.
         randomization: the same difference by approximate randomization over sentences.
-        types: each type.
+        types: each type; of texts, each label.
         sentences: those that are tagged differently.
         notes: what else should be known.
+        unit: what is counted as sentences: these, or texts.
     """
 
     names: tuple[str, str]
@@ -114,6 +121,12 @@ class TaggerComparison:
     types: tuple[TypeDifference, ...]
     sentences: tuple[SentenceDifference, ...]
     notes: tuple[str, ...] = ()
+    unit: str = "sentences"
+
+    @property
+    def kind(self) -> str:
+        """What types are called: types, tags, or the labels of texts."""
+        return "label" if self.unit == "texts" else "tag" if self.scores[0].accuracy is not None else "type"
 
     @property
     def difference(self) -> float:
@@ -131,7 +144,7 @@ class TaggerComparison:
             "first": self.names[0],
             "second": self.names[1],
             "data": self.data,
-            "n_sentences": self.n_sentences,
+            f"n_{self.unit}": self.n_sentences,
             "n_different": len(self.sentences),
             "convention": self.bootstrap.figure,
             "figures": [score.headline[1] for score in self.scores],
@@ -140,12 +153,15 @@ class TaggerComparison:
             "p_bootstrap": self.bootstrap.p_value,
             "p_randomization": self.randomization.p_value,
             "methods": [self.bootstrap.method, self.randomization.method],
-            "types": [asdict(item) for item in self.types],
+            "labels" if self.unit == "texts" else "types": [asdict(item) for item in self.types],
             "notes": list(self.notes),
         }
 
 
-class _Answers(NamedTuple):
+M = TypeVar("M", Tagger, TextClassifier)
+
+
+class Answers(NamedTuple):
     """What a system says: its spans in each sentence, the types it knows (None: not known), and notes."""
 
     spans: list[set[Unit]]
@@ -156,7 +172,7 @@ class _Answers(NamedTuple):
 def compare(
     a: System,
     b: System,
-    test: Labeled,
+    test: Labeled | LabeledTexts,
     *,
     names: tuple[str, str] | None = None,
     level: float = 0.95,
@@ -166,48 +182,53 @@ def compare(
     progress: bool = False,
     **options: Any,
 ) -> TaggerComparison:
-    """Compare two taggers on labeled sentences, over their full gold.
+    """Compare two taggers on labeled sentences, or two text classifiers on labeled texts, over their full gold.
 
     It tells whether these very models would rank alike on other sentences; whether their recipes would with other seeds
     is for a study.
 
     Args:
-        a, b: a `Tagger`, a tagger's folder or name on a hub, or a labeled file with the predicted tags of the test
-            sentences.
-        test: a `Dataset`, the path of a file, or sentences with tags. Running text is cut into words by the rule of the
-            first tagger.
+        a, b: a `Tagger` or `TextClassifier`, its folder or name on a hub, or a labeled file with the predicted tags of
+            the test sentences (or labels of the test texts).
+        test: a `Dataset` or `TextDataset`, the path of a file, or sentences with tags or texts with gold. Running text
+            is cut into words by the rule of the first tagger.
         names: how they are called; by default their folders, or `A` and `B`.
         level, samples, seed: of the interval and the tests.
         device: where folders are loaded to.
         progress: show bars on stderr.
-        options: of `read_dataset`, where `test` is a path.
+        options: of `read_dataset` or `read_texts`, where `test` is a path.
 
     Raises:
-        LabelError: the two share no type, or not one with the gold.
-        DataError: no gold, a file of predictions over other words, or one name for both.
+        LabelError: the two share no type, or not one with the gold; a tagger and a text classifier; a regression.
+        DataError: no gold, a file of predictions over other words or texts, or one name for both.
     """
     called = names or _names(a, b)
     if called[0] == called[1]:
         raise DataError(f"both are called {called[0]!r}, so that nobody could tell them apart; expected two names")
-    systems = [_loaded(system, device) for system in (a, b)]
+    resampling: dict[str, Any] = {"samples": samples, "seed": seed}
+    told = options.get("target") is not None or isinstance(options.get("columns"), TextColumns)
+    if compared_task(a, b, test, Recipe(task="text") if told else Recipe()) == "text":
+        from lookright.api.text_comparison import compare_texts
+
+        return compare_texts((a, b), test, called, level, resampling, device=device, progress=progress, **options)
+    systems = [loaded(system, Tagger, device) for system in (a, b)]
     splitters = [system._text_splitter() for system in systems if isinstance(system, Tagger)]
     reading = {"splitter": next(iter(splitters), None), **options}
-    data = as_dataset(test, **reading)
+    data = as_dataset(test, **reading)  # type: ignore[arg-type]
     if not data.tagged or data.scheme is None:
         raise LabelError("there are no gold tags to compare on; expected one tag for each word", path=data.path)
     first, second = (
         _answers(system, data, name, progress=progress, reading=reading)
         for system, name in zip(systems, called, strict=True)
     )
-    _check_types(data, (first, second), called)
+    check_types(set(data.types()), data.path, (first, second), called)
     scheme = first.scheme if first.scheme is second.scheme else Scheme.IOB2
     gold = [_units(tags, scheme) for tags in tags_in(data, scheme)]
     lost = [Counter(span.type for span in lost_spans(s, data.scheme)) for s in data] if not _plain(data) else []
-    types, counts = _counts(gold, lost, (first.spans, second.spans))
+    types, counts = counts_of(gold, lost, (first.spans, second.spans))
     plain = scheme is Scheme.PLAIN
     convention = "accuracy, plain tags" if plain else f"strict span F1, {scheme}, micro"
     one, other = (scores_of_counts(counts[side].sum(axis=1), convention, scheme) for side in (0, 1))
-    resampling: dict[str, Any] = {"samples": samples, "seed": seed}
     return TaggerComparison(
         names=called,
         data=data.path,
@@ -215,7 +236,7 @@ def compare(
         scores=(one, other),
         bootstrap=paired_bootstrap(one, other, level=level, **resampling),
         randomization=approximate_randomization(one, other, **resampling),
-        types=_by_type(types, counts, (first, second), called, level, resampling),
+        types=by_type(types, counts, (first, second), called, level, resampling),
         sentences=_different(data, gold, lost, (first, second), called),
         notes=_notes(data, systems, (first, second), called),
     )
@@ -226,7 +247,7 @@ def compare(
 
 def _names(a: System, b: System) -> tuple[str, str]:
     def name(system: System, letter: str) -> str:
-        return letter if isinstance(system, Tagger) else str(system).rstrip("/")
+        return letter if isinstance(system, Tagger | TextClassifier) else str(system).rstrip("/")
 
     one, other = name(a, "A"), name(b, "B")
     short = Path(one).name, Path(other).name
@@ -235,31 +256,51 @@ def _names(a: System, b: System) -> tuple[str, str]:
     return (one, other) if one != other else (f"{one} (1)", f"{other} (2)")
 
 
-def _loaded(system: System, device: str) -> Tagger | Path:
-    """A tagger, or the file of predictions."""
-    if isinstance(system, Tagger):
+def compared_task(a: System, b: System, test: Any, recipe: Recipe) -> str:
+    """What two systems do: `tags` or `text`, as the models say; where both are files, as options of reading say, or the
+    test set.
+
+    Raises:
+        LabelError: one does this and the other that.
+    """
+    tasks: list[str] = []
+    for system in (a, b):
+        if isinstance(system, Tagger | TextClassifier):
+            tasks.append("text" if isinstance(system, TextClassifier) else "tags")
+        elif not Path(system).is_file():
+            tasks.append(saved_task(resolve_folder(system)) or "tags")
+    if len(set(tasks)) > 1:
+        raise LabelError("one is a tagger and the other a text classifier: there is nothing to compare")
+    return tasks[0] if tasks else task_of(recipe, test)
+
+
+def loaded(system: System, kind: type[M], device: str) -> M | Path:
+    """A model of this kind, or the file of predictions."""
+    if isinstance(system, kind):
         return system
+    assert isinstance(system, str | Path)
     path = Path(system)
     if path.is_file():
         return path
     if path.is_dir() and not is_tagger_folder(path):
-        raise DataError(f"{path} is no saved tagger; expected one, or a labeled file with predicted tags")
-    return Tagger.from_pretrained(system, device=device)
+        raise DataError(f"{path} is no saved {kind.KIND}; expected one, or a labeled file with what was predicted")
+    found: M = kind.from_pretrained(system, device=device)
+    return found
 
 
-def _answers(system: Tagger | Path, data: Dataset, name: str, *, progress: bool, reading: dict[str, Any]) -> _Answers:
+def _answers(system: Tagger | Path, data: Dataset, name: str, *, progress: bool, reading: dict[str, Any]) -> Answers:
     if isinstance(system, Tagger):
         scheme = system.settings.scheme
         _check_scheme(data, scheme, name)
         taggings = system.tag(data.sentences, document_starts=data.document_starts or (), progress=progress)
         spans = [_units(tagging.tags, scheme) for tagging in taggings]
-        return _Answers(spans, frozenset(system.settings.types), scheme)
+        return Answers(spans, frozenset(system.settings.types), scheme)
     asked = {**reading, "scheme": str(Scheme.PLAIN)} if _plain(data) else reading
     predicted = as_dataset(system, **asked)
     _check_words(data, predicted, system)
     scheme = predicted.scheme or Scheme.IOB2
     _check_scheme(data, scheme, name)
-    return _Answers([_units(sentence.tags or (), scheme) for sentence in predicted], None, scheme)
+    return Answers([_units(sentence.tags or (), scheme) for sentence in predicted], None, scheme)
 
 
 def _plain(data: Dataset) -> bool:
@@ -302,21 +343,22 @@ def _check_words(data: Dataset, predicted: Dataset, file: Path) -> None:
             raise DataError(f"sentence {index + 1} has no tags", path=file, line=other.line)
 
 
-def _check_types(data: Dataset, answers: Sequence[_Answers], names: Sequence[str]) -> None:
+def check_types(
+    gold: set[str], path: str | None, answers: Sequence[Answers], names: Sequence[str], kind: str = "types"
+) -> None:
     """Refuse systems that share no type with each other, or with the gold."""
     first, second = answers
     if first.types is not None and second.types is not None and not first.types & second.types:
         raise LabelError(
-            f"{names[0]} has the types {_listed(first.types)} and {names[1]} has {_listed(second.types)}: they share "
+            f"{names[0]} has the {kind} {_listed(first.types)} and {names[1]} has {_listed(second.types)}: they share "
             "none, so there is nothing to compare"
         )
-    gold = set(data.types())
     for answer, name in zip(answers, names, strict=True):
         if gold and answer.types is not None and not gold & answer.types:
             raise LabelError(
-                f"the gold has the types {_listed(gold)} and {name} has {_listed(answer.types)}: they share none; is "
+                f"the gold has the {kind} {_listed(gold)} and {name} has {_listed(answer.types)}: they share none; is "
                 "it the file, or the column, of another task?",
-                path=data.path,
+                path=path,
             )
 
 
@@ -327,7 +369,7 @@ def _listed(types: Iterable[str]) -> str:
 # ----------------------------------------------------------------------------------------------------------- counting
 
 
-def _counts(
+def counts_of(
     gold: Sequence[set[Unit]], lost: Sequence[Counter[str]], sides: Sequence[Sequence[set[Unit]]]
 ) -> tuple[list[str], IntArray]:
     """The types in sorted order, and (sides, sentences, types, 3) gold, predicted and correct."""
@@ -346,14 +388,15 @@ def _counts(
     return types, counts
 
 
-def _by_type(
+def by_type(
     types: Sequence[str],
     counts: IntArray,
-    answers: Sequence[_Answers],
+    answers: Sequence[Answers],
     names: Sequence[str],
     level: float,
     resampling: dict[str, Any],
 ) -> tuple[TypeDifference, ...]:
+    """The difference of each type, from what `counts_of` returned."""
     rows: list[TypeDifference] = []
     for column, kind in enumerate(types):
         one, other = (scores_of_counts(counts[side, :, column], f"F1 of {kind}") for side in (0, 1))
@@ -373,7 +416,7 @@ def _different(
     data: Dataset,
     gold: Sequence[set[Unit]],
     lost: Sequence[Counter[str]],
-    answers: Sequence[_Answers],
+    answers: Sequence[Answers],
     names: Sequence[str],
 ) -> tuple[SentenceDifference, ...]:
     found = []
@@ -402,10 +445,21 @@ def _highlights(sentence: Sentence, units: set[Unit], scheme: Scheme | None) -> 
 
 
 def _notes(
-    data: Dataset, systems: Sequence[Tagger | Path], answers: Sequence[_Answers], names: Sequence[str]
+    data: Dataset, systems: Sequence[Tagger | Path], answers: Sequence[Answers], names: Sequence[str]
 ) -> tuple[str, ...]:
+    notes = label_notes(set(data.types()), answers, names)
+    rules = [s.settings.word_rule for s in systems if isinstance(s, Tagger)]
+    if len(rules) == 2 and rules[0] != rules[1] and any(sentence.char_spans is not None for sentence in data):
+        notes.append(f"running text was cut into words by the rule of {names[0]}; {names[1]} has another one")
+    schemes = [answer.scheme for answer in answers]
+    if schemes[0] is not schemes[1]:
+        notes.append(f"the schemes differ ({schemes[0]} and {schemes[1]}): spans are compared as IOB2")
+    return tuple(notes)
+
+
+def label_notes(gold: set[str], answers: Sequence[Answers], names: Sequence[str]) -> list[str]:
+    """What one of two systems does not know, and the gold or the other one does."""
     notes = []
-    gold = set(data.types())
     known = [a.types for a in answers]
     for index, name in enumerate(names):
         own, other = known[index], known[1 - index]
@@ -417,10 +471,4 @@ def _notes(
         extra = sorted((other or frozenset()) - own - gold)
         if extra:
             notes.append(f"{name} lacks {', '.join(extra)}, which {names[1 - index]} has and the gold has not")
-    rules = [s.settings.word_rule for s in systems if isinstance(s, Tagger)]
-    if len(rules) == 2 and rules[0] != rules[1] and any(sentence.char_spans is not None for sentence in data):
-        notes.append(f"running text was cut into words by the rule of {names[0]}; {names[1]} has another one")
-    schemes = [answer.scheme for answer in answers]
-    if schemes[0] is not schemes[1]:
-        notes.append(f"the schemes differ ({schemes[0]} and {schemes[1]}): spans are compared as IOB2")
-    return tuple(notes)
+    return notes

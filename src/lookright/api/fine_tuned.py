@@ -26,6 +26,7 @@ from lookright.training.defaults import DEVICES
 from lookright.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from lookright.search.result import SearchResult
     from lookright.training.run import Outcome
 
 Model = TypeVar("Model", bound=HeadedModel)
@@ -49,6 +50,7 @@ class FineTuned(ABC, Generic[Model]):
         model: the model with its head; None until a bare base without labels is fitted.
         tokenizer: its tokenizer.
         device: where it runs.
+        search_result: how its plan was found, where `fit(plan="auto")` or `lookright.search_plan` has just found it.
 
     Args:
         model, tokenizer: as above.
@@ -79,6 +81,7 @@ class FineTuned(ABC, Generic[Model]):
         self._reports: dict[str, Any] = {}
         self._training: Training | None = None
         self._run_folder: Path | None = None
+        self.search_result: SearchResult | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

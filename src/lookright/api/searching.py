@@ -1,24 +1,28 @@
-"""`search_plan`: a base, labeled sentences and a budget in; the plan that suits them, and a tagger under it, out."""
+"""`search_plan`: a base, labeled data and a budget in; the plan that suits it, and a model trained under it, out."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lookright.api.card import Training
 from lookright.api.fine_tuned import recipe_shown
-from lookright.api.inputs import Labeled, as_dataset, reading_options
+from lookright.api.inputs import Labeled
 from lookright.api.tagger import Tagger
+from lookright.api.tasks import FineTunedModel, LabeledData, Reader, class_of, held_out, task_of
+from lookright.api.text_classifier import TextClassifier
+from lookright.api.text_inputs import LabeledTexts
 from lookright.attention import is_encoder
-from lookright.data import Dataset, hold_out
+from lookright.data import Dataset, TextDataset
 from lookright.errors import OutputError, RecipeError, UnsupportedModelError
 from lookright.models.base import install_plan, load_config, load_tokenizer, resolve_folder
 from lookright.models.bundled import BUNDLED
 from lookright.models.compare import compare_logits
+from lookright.models.headed import HeadedModel
 from lookright.models.store import is_tagger_folder
-from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.plan import MaskPlan, PlanSpec
 from lookright.search.candidates import CAUSAL_OR_OPEN, GROUPS, Candidates
 from lookright.search.folder import SearchFolder
@@ -26,13 +30,13 @@ from lookright.search.judging import LEVEL, MARGIN
 from lookright.search.result import SearchResult
 from lookright.search.search import check_possible, run_search
 from lookright.search.strategies import DEFAULT, Ladder, Strategy, strategy_of
-from lookright.training.labels import scheme_of
+from lookright.search.tasks import task_for
 from lookright.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from lookright.training.fit import FitResult
+    from lookright.training.fit import Trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +44,32 @@ class Searched:
     """What `search_plan` returns.
 
     Attributes:
-        tagger: trained under the plan that was chosen.
+        model: the tagger or text classifier that was trained under the plan that was chosen.
         result: the plan, why it, what was tried, and what that cost.
     """
 
-    tagger: Tagger
+    model: FineTunedModel
     result: SearchResult
+
+    @property
+    def tagger(self) -> Tagger:
+        """The model, of a search over sentences."""
+        if not isinstance(self.model, Tagger):
+            raise RecipeError("the search was over whole texts: take .classifier")
+        return self.model
+
+    @property
+    def classifier(self) -> TextClassifier:
+        """The model, of a search over whole texts."""
+        if not isinstance(self.model, TextClassifier):
+            raise RecipeError("the search was over sentences: take .tagger")
+        return self.model
 
 
 def search_plan(
     base: str | Path | None,
-    train: Labeled,
-    dev: Labeled | float | None,
+    train: Labeled | LabeledTexts,
+    dev: Labeled | LabeledTexts | float | None,
     *,
     out: str | Path | None = None,
     strategy: str | Strategy = DEFAULT,
@@ -66,13 +84,14 @@ def search_plan(
     progress: bool = True,
     **options: Any,
 ) -> Searched:
-    """Find the mask plan that suits a task, and train a tagger under it.
+    """Find the mask plan that suits a task, and train a tagger or a text classifier under it.
 
     Args:
         base: a decoder: a folder, or a name on a hub; the bundled base where none is given.
-        train: a `Dataset`, the path of a file, or sentences with tags.
+        train: a `Dataset` or `TextDataset`, the path of a file, or sentences with tags or texts with gold. The task is
+            read from it, where `task` does not say it.
         dev: the same, to choose the plan and the checkpoint by; or a share of `train` to hold out by content.
-        out: a folder for the tagger, the report and the rows of the search, which it can be resumed from.
+        out: a folder for the model, the report and the rows of the search, which it can be resumed from.
         strategy: `shared`, `ladder`, `halving`, `exhaustive`; or one of `lookright.search.strategies` with options.
         budget: in multiples of one fine-tuning; by default the strategy's own.
         groups: of layers.
@@ -87,7 +106,7 @@ def search_plan(
         options: the fields of `Recipe` by name, on top of `recipe`.
 
     Raises:
-        RecipeError: no dev, an unknown strategy, a saved tagger as base, a folder of another search.
+        RecipeError: no dev, an unknown strategy, a saved model as base, a folder of another search, a regression.
         UnsupportedModelError: an encoder, which has no plan.
         PlanError: fewer layers than groups, or plans that cannot be read.
         DataError: a dev set that is too small to tell plans apart.
@@ -99,79 +118,81 @@ def search_plan(
     given, chosen = base or recipe.base or BUNDLED, strategy_of(strategy)
     out = None if (place := out or recipe.out) is None else Path(place)
     check_out(out, resume=recipe.resume)
-    reading = reading_options(recipe)
-    train_data = as_dataset(train, **reading)
-    scheme_of(train_data, "train")
-    train_data, dev_data = with_dev(train_data, dev if dev is not None else recipe.dev, reading)
-    check_possible(recipe, dev_data)
+    labeled: Any = train if isinstance(train, Dataset | TextDataset | str | os.PathLike) else list(train)
+    recipe = recipe.replace(task=task_of(recipe, labeled))
+    read = Reader(str(recipe.task), recipe)
+    train_data, dev_data = with_dev(read(labeled, "train"), dev if dev is not None else recipe.dev, read)
+    task = task_for(train_data, dev_data)
+    check_possible(recipe, task)
     folder = resolve_folder(given, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     if is_tagger_folder(folder):
-        raise RecipeError(f"{given} is a saved tagger, which has its own plan; search from its base")
+        raise RecipeError(f"{given} is a saved model, which has its own plan; search from its base")
     config = load_config(folder, trust_remote_code=recipe.trust_remote_code)
     candidates = candidates_of(config, chosen, groups, contexts, plans, most_look_ahead)
     tokenizer = load_tokenizer(folder, trust_remote_code=recipe.trust_remote_code)
-    tagger = Tagger(None, tokenizer, device=recipe.device, token_budget=recipe.token_budget)
+    trained = class_of(str(recipe.task))(None, tokenizer, device=recipe.device, token_budget=recipe.token_budget)
 
-    def make(plan: MaskPlan) -> LookRightForTokenClassification:
-        model = _new_tagger(given, plan, train_data, recipe).model
-        assert model is not None
-        return model
+    def make(plan: MaskPlan) -> HeadedModel:
+        return _new_model(given, plan, train_data, recipe)
 
     def save(result: SearchResult) -> None:
-        _give(tagger, result, train_data, dev_data)
+        _give(trained, result, train_data, dev_data)
         if out is not None:
-            _save(tagger, out, result)
+            _save(trained, out, result)
 
     result = run_search(
-        make, tokenizer, train_data, dev_data, recipe.replace(base=str(given)), candidates, chosen,
-        device=tagger.device, budget=budget, level=level, margin=margin, out=out, save=save,
+        make, tokenizer, task, recipe.replace(base=str(given)), candidates, chosen,
+        device=trained.device, budget=budget, level=level, margin=margin, out=out, save=save,
         progress=progress,
     )  # fmt: skip
-    return Searched(tagger, result)
+    return Searched(trained, result)
 
 
 def fit_with_search(
-    tagger: Tagger,
-    train: Dataset,
-    dev: Dataset | float | None,
+    trained: FineTunedModel,
+    train: LabeledData,
+    dev: LabeledData | None,
     recipe: Recipe,
     out: str | Path | None,
     *,
     progress: bool,
-) -> tuple[FitResult, SearchResult]:
-    """What `Tagger.fit(plan="auto")` does: the default strategy, on the tagger's own model.
+) -> Trained:
+    """What `fit(plan="auto")` of a tagger or a text classifier does: the default strategy, on its own model.
 
     Raises:
-        RecipeError: no dev, or a tagger that was trained already.
+        RecipeError: no dev, or a model that was trained already.
     """
-    model = tagger.model
+    model = trained.model
     assert model is not None
     where = None if out is None else Path(out)
     check_out(where, resume=recipe.resume)
-    train, dev_data = with_dev(train, dev if dev is not None else recipe.dev, {})
-    check_possible(recipe, dev_data)
+    read = Reader(task_of(recipe, train), recipe)
+    train, dev_data = with_dev(train, dev if dev is not None else recipe.dev, read)
+    task = task_for(train, dev_data)
+    check_possible(recipe, task)
     if bool(model.score.bias.any()):
         raise RecipeError(
-            f"plan is 'auto', but this tagger was trained under the plan {tagger.plan} already; search from its base"
+            f"plan is 'auto', but this {trained.KIND} was trained under the plan {trained.plan} already; search from "
+            "its base"
         )
     strategy = strategy_of(DEFAULT)
     candidates = candidates_of(model.backbone.config, strategy, None, CAUSAL_OR_OPEN, None, None)
 
-    def make(plan: MaskPlan) -> LookRightForTokenClassification:
+    def make(plan: MaskPlan) -> HeadedModel:
         install_plan(model.backbone, plan, recipe.backend)
         return model
 
     def save(result: SearchResult) -> None:
-        _give(tagger, result, train, dev_data)
+        _give(trained, result, train, dev_data)
         if where is not None:
-            _save(tagger, where, result)
+            _save(trained, where, result)
 
     result = run_search(
-        make, tagger.tokenizer, train, dev_data, recipe, candidates, strategy, device=tagger.device, out=where,
-        save=save, progress=progress,
+        make, trained.tokenizer, task, recipe, candidates, strategy, device=trained.device, out=where, save=save,
+        progress=progress,
     )  # fmt: skip
     assert result.fit is not None
-    return result.fit, result
+    return result.fit
 
 
 def check_out(out: Path | None, *, resume: bool) -> None:
@@ -188,7 +209,7 @@ def check_out(out: Path | None, *, resume: bool) -> None:
     folder = SearchFolder(out)
     folder.check(resume=resume)
     if folder.report() is not None:
-        raise OutputError(f"the search in {out} is done, and its tagger is there; give a new folder for another one")
+        raise OutputError(f"the search in {out} is done, and its model is there; give a new folder for another one")
 
 
 def candidates_of(
@@ -215,7 +236,7 @@ def candidates_of(
     text = config.get_text_config()
     if is_encoder(config):
         raise UnsupportedModelError(
-            f"{config.model_type} is an encoder: each of its layers already sees the whole sentence, so there is no "
+            f"{config.model_type} is an encoder: each of its layers already sees everything, so there is no "
             "plan to search; train it as it is (`lookright train`), or take a decoder"
         )
     n_layers = int(text.num_hidden_layers)
@@ -227,7 +248,7 @@ def candidates_of(
     return Candidates.of_specs(plans, n_layers, most_look_ahead=most_look_ahead)
 
 
-def with_dev(train: Dataset, dev: Any, reading: dict[str, Any]) -> tuple[Dataset, Dataset]:
+def with_dev(train: LabeledData, dev: Any, read: Reader) -> tuple[LabeledData, LabeledData]:
     """Train and dev, held out of train where a share is given.
 
     Raises:
@@ -239,38 +260,43 @@ def with_dev(train: Dataset, dev: Any, reading: dict[str, Any]) -> tuple[Dataset
             "--dev 0.1"
         )
     if isinstance(dev, float):
-        return hold_out(train, dev)
-    return train, as_dataset(dev, **reading)
+        return held_out(train, dev)
+    return train, read(dev, "dev")
 
 
-def _new_tagger(base: str | Path, plan: MaskPlan, train: Dataset, recipe: Recipe) -> Tagger:
-    return Tagger.from_pretrained(
-        base,
-        labels=train.labels(),
-        scheme=train.scheme,
-        plan=plan,
-        device=recipe.device,
-        backend=recipe.backend,
-        quantization="4bit" if recipe.method == "qlora" else None,
-        revision=recipe.revision,
-        trust_remote_code=recipe.trust_remote_code,
-        token_budget=recipe.token_budget,
-        word_split=None if recipe.word_split == "learned" else recipe.word_split,
-    )
+def _new_model(base: str | Path, plan: MaskPlan, train: LabeledData, recipe: Recipe) -> HeadedModel:
+    options: dict[str, Any] = {
+        "plan": plan,
+        "device": recipe.device,
+        "backend": recipe.backend,
+        "quantization": "4bit" if recipe.method == "qlora" else None,
+        "revision": recipe.revision,
+        "trust_remote_code": recipe.trust_remote_code,
+        "token_budget": recipe.token_budget,
+    }
+    if isinstance(train, TextDataset):
+        classifier = TextClassifier.from_pretrained(base, pooling=recipe.pooling, **options)
+        classifier.begin(train)
+        assert classifier.model is not None
+        return classifier.model
+    word_split = None if recipe.word_split == "learned" else recipe.word_split
+    tagger = Tagger.from_pretrained(base, labels=train.labels(), scheme=train.scheme, word_split=word_split, **options)
+    assert tagger.model is not None
+    return tagger.model
 
 
-def _give(tagger: Tagger, result: SearchResult, train: Dataset, dev: Dataset) -> None:
-    """Make a tagger the result's, with an account of the search for its card."""
-    tagger.take(result.model, _training(result, train, dev))
-    tagger.search_result = result
+def _give(trained: FineTunedModel, result: SearchResult, train: LabeledData, dev: LabeledData) -> None:
+    """Make a tagger or text classifier the result's, with an account of the search for its card."""
+    trained.take(cast(Any, result.model), _training(result, train, dev))
+    trained.search_result = result
 
 
-def _save(tagger: Tagger, out: Path, result: SearchResult) -> None:
-    tagger.save_pretrained(out)
+def _save(trained: FineTunedModel, out: Path, result: SearchResult) -> None:
+    trained.save_pretrained(out)
     compare_logits(out, result.model)
 
 
-def _training(result: SearchResult, train: Dataset, dev: Dataset) -> Training:
+def _training(result: SearchResult, train: LabeledData, dev: LabeledData) -> Training:
     name = result.strategy["name"]
     notes = (
         f"The plan was chosen among {result.n_plans} by a search (strategy {name}, "

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lookright.errors import RecipeError
-from lookright.study.definition import Study, StudyData, base_of, file_of
+from lookright.study.definition import Study, StudyData, StudyRecipe, base_of, file_of
 from lookright.study.matrix import StudyJob, difference, jobs_of, now
 from lookright.study.plans import OWN
 from lookright.training.defaults import Facts
@@ -26,8 +26,7 @@ from lookright.training.recipe import Recipe
 from lookright.training.schedule import updates_per_epoch
 
 if TYPE_CHECKING:
-    from lookright.api.tagger import Tagger
-    from lookright.data import Dataset
+    from lookright.api.tasks import FineTunedModel, LabeledData
     from lookright.study.results import StudyResults
     from lookright.study.rows import Counts, Row
 
@@ -43,33 +42,32 @@ PLACES: Final = frozenset({"base", "train", "dev", "test", "out", "resume", "rep
 class Sets(NamedTuple):
     """The labeled sets of a run."""
 
-    train: Dataset
-    dev: Dataset
-    test: Dataset
+    train: LabeledData
+    dev: LabeledData
+    test: LabeledData
 
 
 def fine_tune(job: StudyJob) -> tuple[Row, Counts]:
     """Do a run: load the base under the plan, fine-tune, take the checkpoint that dev chooses, score it on test.
 
     Returns:
-        Its row, and the counts of the test sentences (n_sentences, 3) gold, predicted, correct.
+        Its row, and the counts of the test sentences (or texts), (n_sentences, 3) gold, predicted, correct.
 
     Raises:
         LookRightError: what cannot be run.
     """
-    from lookright.api.tagger import Tagger
+    from lookright.api.tasks import class_of
     from lookright.models.base import fingerprint, resolve_folder
 
     begin = time.perf_counter()
     row, plan = job.first_part(), job.cell.plan
-    options = {**job.recipe.options, **job.dataset.reading}
-    recipe = Recipe.from_dict({**options, "seed": job.cell.seed, "device": job.device})
-    sets = read_sets(job.folder, job.dataset.name, json.dumps(job.dataset.definition()), recipe.word_split)
+    recipe = recipe_on(job.folder, job.recipe, job.dataset).replace(seed=job.cell.seed, device=job.device)
+    sets = sets_of(job.folder, job.dataset, recipe)
     base = base_of(job.folder, job.model.base)
     folder = resolve_folder(base, revision=job.model.revision)
     if plan == OWN:
         _check_own_plan(base, folder)
-    tagger = Tagger.from_pretrained(
+    model = class_of(str(recipe.task)).from_pretrained(
         base,
         plan=None if plan == OWN else plan,
         revision=job.model.revision,
@@ -78,43 +76,48 @@ def fine_tune(job: StudyJob) -> tuple[Row, Counts]:
         quantization="4bit" if recipe.method == "qlora" else None,
         token_budget=recipe.token_budget,
     )
-    part, counts = train_and_score(tagger, sets, recipe, updates=job.recipe.updates, evals=job.recipe.evals)
+    part, counts = train_and_score(model, sets, recipe, updates=job.recipe.updates, evals=job.recipe.evals)
     row |= {**part, "base": fingerprint(folder), "ended": now(), "seconds": round(time.perf_counter() - begin, 2)}
-    del tagger
+    del model
     _free_memory()
     return row, counts
 
 
 def train_and_score(
-    tagger: Tagger, sets: Sets, recipe: Recipe, *, updates: int | None = None, evals: int = 3
+    model: FineTunedModel, sets: Sets, recipe: Recipe, *, updates: int | None = None, evals: int = 3
 ) -> tuple[Row, Counts]:
-    """Fine-tune a tagger and score it on test: what the row of a run that is done has of its own.
+    """Fine-tune a model and score it on test: what the row of a run that is done has of its own.
 
     Args:
-        tagger: new.
+        model: a new tagger or text classifier.
         sets: what it is trained, chosen and scored on.
         recipe: how.
         updates: so many in place of the recipe's epochs.
         evals: evaluations on dev in the run, about, where `updates` is given.
 
     Returns:
-        The part of the row, and the counts of the test sentences (n_sentences, 3) gold, predicted, correct.
+        The part of the row, and the counts of the test sentences (or texts), (n_sentences, 3) gold, predicted, correct.
 
     Raises:
         RecipeError: training ended before all updates were done.
     """
+    from lookright.api.report import Report
+    from lookright.api.tasks import counts_of
+
+    data: Any = sets  # of the model's task
     if updates is not None:
         recipe = recipe.replace(**_epochs(sets, recipe, updates, evals))
-    result = tagger.fit(sets.train, sets.dev, recipe=recipe, progress=False)
+    result = model.fit(data.train, data.dev, recipe=recipe, progress=False)
     outcome = result.outcome
     if updates is not None and outcome.n_updates != updates and not outcome.stopped_early:
         raise RecipeError(f"{outcome.n_updates} updates were done, expected {updates}")
-    report = tagger.evaluate(sets.test, samples=1)
+    report = model.evaluate(data.test, samples=1)
     row = {
         "status": "done",
         "dev": outcome.best_score,
         "test": report.headline[1],
-        "convention": report.convention,
+        "convention": report.convention if isinstance(report, Report) else outcome.score_name,
+        "task": result.recipe.task,
         "dev_update": outcome.update,
         "evals": [[e["step"], e["eval_score"]] for e in outcome.history if "eval_score" in e],
         "n_train": len(sets.train),
@@ -123,11 +126,11 @@ def train_and_score(
         "data": {name: data.content_hash() for name, data in sets._asdict().items()},
         "fit_seconds": round(result.seconds, 2),
         "recipe": {name: value for name, value in result.recipe.to_dict().items() if name not in PLACES},
-        "device": tagger.device.type,
+        "device": model.device.type,
         "machine": result.account["machine"],
         "versions": result.account["versions"],
     }
-    return row, report.scores.per_sentence
+    return row, counts_of(report)
 
 
 def _epochs(sets: Sets, recipe: Recipe, updates: int, evals: int) -> dict[str, Any]:
@@ -141,29 +144,52 @@ def _epochs(sets: Sets, recipe: Recipe, updates: int, evals: int) -> dict[str, A
     }
 
 
+def recipe_on(folder: Path, recipe: StudyRecipe, dataset: StudyData) -> Recipe:
+    """The recipe of runs on a data set, with its task: as one of the two says, or as the data is.
+
+    Raises:
+        RecipeError: options of the other task.
+    """
+    from lookright.api.tasks import task_of
+
+    found = Recipe.from_dict({**recipe.options, **dataset.reading})
+    if found.task is not None:
+        return found
+    # Not by the recipe's pooling: in a study of sentences and texts it is the recipe that is wrong, and not the data.
+    return found.replace(task=task_of(Recipe.from_dict(dataset.reading), file_of(folder, dataset.train)))
+
+
+def sets_of(folder: Path, dataset: StudyData, recipe: Recipe) -> Sets:
+    """The sets of a data set, read as a recipe needs them.
+
+    Raises:
+        DataError, RecipeError: what cannot be read.
+    """
+    return read_sets(folder, json.dumps(dataset.definition()), str(recipe.task), recipe.word_split)
+
+
 @functools.lru_cache(maxsize=8)
-def read_sets(folder: Path, name: str, definition: str, word_split: str | None) -> Sets:
+def read_sets(folder: Path, definition: str, task: str, word_split: str | None) -> Sets:
     """The sets that a study names.
 
     Args:
         folder: that paths are relative to.
-        name: of the data set.
         definition: of the data set, as JSON.
+        task: whether they are sentences or texts.
         word_split: how running text is split into words.
 
     Raises:
         DataError, RecipeError: what cannot be read.
     """
-    from lookright.api.inputs import as_dataset, reading_options
-    from lookright.data import hold_out
+    from lookright.api.tasks import Reader, held_out
 
     told = json.loads(definition)
-    reading = reading_options(Recipe(**told["reading"], word_split=word_split))
-    train, test = (as_dataset(file_of(folder, told[role]), **reading) for role in ("train", "test"))
+    read = Reader(task, Recipe(**{**told["reading"], "task": task}, word_split=word_split))
+    train, test = (read(file_of(folder, told[role]), role) for role in ("train", "test"))
     if isinstance(told["dev"], float):
-        train, dev = hold_out(train, told["dev"])
+        train, dev = held_out(train, told["dev"])
     else:
-        dev = as_dataset(file_of(folder, told["dev"]), **reading)
+        dev = read(file_of(folder, told["dev"]), "dev")
     return Sets(train, dev, test)
 
 
@@ -245,6 +271,7 @@ def run_study(
     jobs = jobs_of(study, device=device)
     for dataset in study.datasets:
         check_files(study.folder, dataset)
+        check_recipes(study, dataset)
     folder = StudyFolder(Path(out))
     folder.begin(study)
     book = folder.book()
@@ -299,6 +326,29 @@ def check_files(folder: Path, dataset: StudyData) -> None:
                 file_of(folder, name)
             except RecipeError as error:
                 raise RecipeError(f"[dataset.{dataset.name}] {error}") from None
+
+
+def check_recipes(study: Study, dataset: StudyData) -> None:
+    """Refuse recipes that are not for the task of a data set, and a regression, before anything is run.
+
+    Raises:
+        RecipeError: naming both.
+    """
+    from lookright.data.texts import Target, TextDataset
+
+    for recipe in study.recipes:
+        try:
+            found = recipe_on(study.folder, recipe, dataset)
+        except RecipeError as error:
+            raise RecipeError(f"[recipe.{recipe.name}] with [dataset.{dataset.name}]: {error}") from None
+        if found.task != "text":
+            continue
+        train = sets_of(study.folder, dataset, found).train
+        if isinstance(train, TextDataset) and train.target is Target.REGRESSION:
+            raise RecipeError(
+                f"[dataset.{dataset.name}] is a regression, and a study compares labels that are right; leave it out, "
+                "or say what its gold is (target = 'single-label')"
+            )
 
 
 def goes_with(row: Row, rows: Sequence[Row]) -> str | None:

@@ -32,7 +32,6 @@ from lookright.training.labels import scheme_of
 from lookright.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from lookright.search.result import SearchResult
     from lookright.training.fit import FitResult
 
 
@@ -46,7 +45,7 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
         model: the model with its head; None until a bare base without labels is fitted.
         tokenizer: its tokenizer.
         device: where it runs.
-        search_result: how its plan was found, where `fit(plan="auto")` or `lookright.search_plan` has just found it.
+        search_result: see `FineTuned`.
 
     Args:
         model: a tagger model.
@@ -74,7 +73,6 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
         self._word_split = word_split if isinstance(word_split, WordSplitter | None) else WordSplitter(word_split)
         self._saved_rule: tuple[dict[str, Any], WordSplitter] | None = None
         self._predictor: Predictor | None = None
-        self.search_result: SearchResult | None = None
 
     @classmethod
     def from_pretrained(
@@ -366,7 +364,7 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
             RecipeError: an unknown option, or one that does not belong here.
             DataError: data without tags; LabelError: train and dev share no type.
         """
-        from lookright.training.fit import fit  # loads the Trainer, which prediction does not need
+        from lookright.training.fit import FitResult, fit  # loads the Trainer, which prediction does not need
 
         chosen = self._recipe(recipe or Recipe(), options, out)
         if self._word_split is not None and isinstance(self._word_split.rule, str) and chosen.word_split is not None:
@@ -387,7 +385,9 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
         if chosen.plan == "auto":
             from lookright.api.searching import fit_with_search
 
-            return fit_with_search(self, train_data, dev_data, chosen, out, progress=progress)[0]
+            found = fit_with_search(self, train_data, dev_data, chosen, out, progress=progress)
+            assert isinstance(found, FitResult)
+            return found
         result = fit(self.model, self.tokenizer, train_data, dev_data, chosen, out, progress=progress)
         data = {"train": train_data} if dev_data is None else {"train": train_data, "dev": dev_data}
         self._training = account_for_card(result.recipe, result.outcome, data)

@@ -65,6 +65,7 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
         model: the model with its head; None until a bare base without labels is fitted.
         tokenizer: its tokenizer.
         device: where it runs.
+        search_result: see `FineTuned`.
 
     Args:
         model: a text classifier's model.
@@ -300,7 +301,8 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
                 can be resumed from.
             recipe: the options of the run.
             progress: show a table on stderr.
-            options: the fields of `Recipe` by name (`epochs=3`, `pooling="mean"`, ...), on top of `recipe`.
+            options: the fields of `Recipe` by name (`epochs=3`, `pooling="mean"`, ...), on top of `recipe`;
+                `plan="auto"` searches for a plan, as for `Tagger.fit`.
 
         Returns:
             The account of the run.
@@ -309,7 +311,10 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
             RecipeError: an unknown option, or one that does not belong here.
             DataError: data without gold, or one label only; LabelError: train and dev share no label.
         """
-        from lookright.training.text_fit import fit_texts  # loads the Trainer, which prediction does not need
+        from lookright.training.text_fit import (  # loads the Trainer, which prediction does not need
+            TextFitResult,
+            fit_texts,
+        )
 
         options = {"task": "text", **options}
         chosen = self._settle_recipe(recipe or Recipe(), options, out)
@@ -324,6 +329,14 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
         self._predictor = None
         self._reports.clear()
         assert self.model is not None
+        if chosen.plan == "auto":
+            from lookright.api.searching import fit_with_search
+
+            if chosen.pooling is None and "pooling" not in self._chosen:  # it was that of the plan it was made with
+                chosen = chosen.replace(pooling=default_pooling(open_plan=True))
+            found = fit_with_search(self, train_data, dev_data, chosen, out, progress=progress)
+            assert isinstance(found, TextFitResult)
+            return found
         result = fit_texts(self.model, self.tokenizer, train_data, dev_data, chosen, out, progress=progress)
         data = {"train": train_data} if dev_data is None else {"train": train_data, "dev": dev_data}
         scale = 1 if train_data.target is Target.REGRESSION else 100

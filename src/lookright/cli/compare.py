@@ -1,4 +1,4 @@
-"""`lookright compare`: two taggers on one labeled file."""
+"""`lookright compare`: two taggers, or two text classifiers, on one labeled file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lookright.cli.libraries import calm
 from lookright.cli.output import data, percent, say, table, text_width
 from lookright.cli.recipe_flags import add_some_recipe_arguments, recipe_from
-from lookright.cli.tagger_flags import READING, reading_options
+from lookright.cli.tagger_flags import READING, TEXT_COLUMNS, reading_options, text_reading_options
 
 if TYPE_CHECKING:
     from lookright.api.comparison import SentenceDifference, TaggerComparison
@@ -19,6 +19,7 @@ lookright compare tagger-0011 tagger-causal --test test.conll
 lookright compare tagger-0011 tagger-causal --test test.conll --format html --out differences.html
 lookright compare tagger-0011 tagger-causal --test test.conll --format jsonl > differences.jsonl
 lookright compare my-tagger predictions-of-another-system.conll --test test.conll
+lookright compare classifier-0011 classifier-causal --test test.jsonl
 """
 
 FORMATS = ("terminal", "jsonl", "html")
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name.lower(),
             metavar=name,
-            help="saved tagger, or labeled file with its predicted tags of the test sentences",
+            help="saved tagger or text classifier, or labeled file with what was predicted for the test set",
         )
     parser.add_argument("--test", metavar="FILE", required=True, help="labeled file that both are scored on")
     parser.add_argument("--format", choices=FORMATS, default="terminal", dest="shape", help="how it looks")
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, default=10_000, metavar="N", help="resamples of a test (default: 10000)")
     add_some_recipe_arguments(parser, "What is read", [name for name in READING if name != "format"])
+    add_some_recipe_arguments(parser, "What is read for whole texts", (*TEXT_COLUMNS, "target"))
     add_some_recipe_arguments(parser, "Where it runs", ("device",))
 
 
@@ -50,10 +52,13 @@ def run(args: argparse.Namespace) -> int:
     if args.samples < 100 or args.show < 0:
         raise UsageError("--samples must be at least 100, and --show at least 0")
     calm(quiet=args.quiet)
-    from lookright.api.comparison import compare
+    from lookright.api.comparison import compare, compared_task
 
-    options = reading_options(args)
-    del options["splitter"]  # a text is cut as the tagger cuts
+    if compared_task(args.a, args.b, args.test, recipe_from(args)) == "text":
+        options = text_reading_options(args)
+    else:
+        options = reading_options(args)
+        del options["splitter"]  # a text is cut as the tagger cuts
     result = compare(
         args.a, args.b, args.test,
         samples=args.samples, device=recipe_from(args).device, progress=not args.quiet, **options,
@@ -70,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     with text_target(args.out) as stream:
         stream.write(text[args.shape]())
-    say(f"written: {args.out} ({len(result.sentences)} sentences differ)", quiet=args.quiet)
+    say(f"written: {args.out} ({len(result.sentences)} {result.unit} differ)", quiet=args.quiet)
     return 0
 
 
@@ -79,7 +84,7 @@ def summary(result: TaggerComparison) -> str:
     from lookright.study.tables import Table, p_words, to_text
 
     names, test = result.names, result.bootstrap
-    lines = [f"{test.figure}, x 100, on {result.n_sentences:,} sentences of {result.data or 'the test set'}:", ""]
+    lines = [f"{test.figure}, x 100, on {result.n_sentences:,} {result.unit} of {result.data or 'the test set'}:", ""]
     rows = [[name, percent(score.headline[1])] for name, score in zip(names, result.scores, strict=True)]
     rows.append(["difference", f"{100 * test.difference:+.2f}"])
     lines += [table(rows), ""]
@@ -90,9 +95,8 @@ def summary(result: TaggerComparison) -> str:
     lines.append(
         f"p {p_words(result.p_value)} ({result.randomization.method}); p {p_words(test.p_value)} by the bootstrap"
     )
-    lines.append("Over sentences: whether these very models would rank alike on others. Seeds are for a study.")
-    what = "F1 of each tag" if result.scores[0].accuracy is not None else "F1 of each type"
-    lines += ["", to_text([Table(what, _type_rows(result))], width=text_width()).rstrip()]
+    lines.append(f"Over {result.unit}: whether these very models would rank alike on others. Seeds are for a study.")
+    lines += ["", to_text([Table(f"F1 of each {result.kind}", _type_rows(result))], width=text_width()).rstrip()]
     lines += ["", *(f"note: {note}" for note in result.notes)] if result.notes else []
     lines += ["", tally(result), ""]
     return "\n".join(lines)
@@ -102,16 +106,18 @@ def tally(result: TaggerComparison) -> str:
     """How many sentences differ, and who has them right."""
     right = [sum(item.right == name for item in result.sentences) for name in result.names]
     neither = len(result.sentences) - sum(right)
+    verb = "classified" if result.unit == "texts" else "tagged"
     return (
-        f"{len(result.sentences):,} of {result.n_sentences:,} sentences are tagged differently: {right[0]:,} right in "
-        f"{result.names[0]} alone, {right[1]:,} in {result.names[1]} alone, {neither:,} in neither."
+        f"{len(result.sentences):,} of {result.n_sentences:,} {result.unit} are {verb} differently: {right[0]:,} right "
+        f"in {result.names[0]} alone, {right[1]:,} in {result.names[1]} alone, {neither:,} in neither."
     )
 
 
 def _type_rows(result: TaggerComparison) -> list[list[str]]:
     from lookright.study.tables import p_cell
 
-    rows = [["type", "gold", *result.names, "difference", "95 % interval", "p", "Holm"]]
+    kind = "label" if result.unit == "texts" else "type"
+    rows = [[kind, "gold", *result.names, "difference", "95 % interval", "p", "Holm"]]
     for item in result.types:
         figures = [percent(score.f1) for score in (item.first, item.second)]
         tests = ["-"] * 4
@@ -140,7 +146,8 @@ def show(result: TaggerComparison, most: int) -> None:
 
 def title(result: TaggerComparison, item: SentenceDifference) -> str:
     """Where a sentence is, and who has it right."""
-    place = f"sentence {item.index + 1}" + (f", line {item.line}" if item.line is not None else "")
+    line = f", line {item.line}" if item.line is not None else ""
+    place = f"{result.unit.removesuffix('s')} {item.index + 1}{line}"
     return f"{place}: {'neither is right' if item.right is None else f'{item.right} is right'}"
 
 

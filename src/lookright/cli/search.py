@@ -1,17 +1,22 @@
-"""`lookright search`: a base, train and dev in; the plan that suits them, and a tagger under it, out."""
+"""`lookright search`: a base, train and dev in; the plan that suits them, and a model trained under it, out."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lookright.cli import train_texts
 from lookright.cli.libraries import calm
 from lookright.cli.output import as_json, data, say
 from lookright.cli.parser import UsageError, add_json_argument
 from lookright.cli.recipe_flags import add_recipe_arguments, recipe_from
 from lookright.cli.train import on_some_base, read_sets, require
+
+if TYPE_CHECKING:
+    from lookright.api.report import Report
+    from lookright.api.text_report import TextReport
 
 EXAMPLES = """
 lookright search --train train.conll --dev dev.conll --out my-tagger
@@ -20,6 +25,7 @@ lookright search --train train.conll --dev dev.conll --out my-tagger --budget 2
 lookright search --train train.conll --dev dev.conll --out my-tagger --strategy exhaustive
 lookright search --train train.conll --dev dev.conll --out my-tagger --contexts 0,2 --look-ahead 4
 lookright search --train train.conll --dev dev.conll --out my-tagger --plans 0000 0011 0,0,2,2
+lookright search --train texts.jsonl --dev 0.1 --test test.jsonl --pooling mean --out my-classifier
 lookright search --train train.conll --dev dev.conll --out my-tagger --resume
 """
 
@@ -75,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     from lookright.search.folder import SearchFolder
 
     SearchFolder(Path(str(recipe.out))).check(resume=recipe.resume)
-    sets = read_sets(recipe)
+    recipe = recipe.replace(task=train_texts.task_of(recipe))
+    sets: dict[str, Any] = {**(train_texts.read_sets if recipe.task == "text" else read_sets)(recipe)}
     calm(quiet=args.quiet)
     from lookright.api.searching import search_plan
 
@@ -83,15 +90,15 @@ def run(args: argparse.Namespace) -> int:
         recipe.base, sets["train"], sets.get("dev", recipe.dev), out=recipe.out, recipe=recipe,
         progress=not args.quiet, **options,
     )  # fmt: skip
-    report = None
+    report: Report | TextReport | None = None
     if "test" in sets:
-        report = searched.tagger.evaluate(sets["test"], name="test", progress=not args.quiet)
-        searched.tagger.save_card(str(recipe.out))  # with the score
+        report = searched.model.evaluate(sets["test"], name="test", progress=not args.quiet)
+        searched.model.save_card(str(recipe.out))  # with the score
     account = {"out": recipe.out, **searched.result.to_dict()}
     account["test"] = None if report is None else report.to_dict()
     _show(args, account, f"{searched.result}\n" + ("" if report is None else f"\ntest: {report}\n"))
     out = shlex.quote(str(recipe.out))
-    say(f"saved to {recipe.out}: the tagger, report.md and report.json", quiet=args.quiet)
+    say(f"saved to {recipe.out}: the {searched.model.KIND}, report.md and report.json", quiet=args.quiet)
     say(f"next: lookright predict {out} FILE, or lookright evaluate {out} FILE", quiet=args.quiet)
     return 0
 

@@ -160,10 +160,10 @@ def resolved(recipe: Recipe, tagger: Tagger, train: Dataset) -> Recipe:
     from lookright.training.weights import as_model, facts_of
 
     assert tagger.model is not None
-    if isinstance(recipe.dev, float):
-        train, _ = hold_out(train, recipe.dev)
     if recipe.plan == "auto":
         return resolved(recipe.replace(plan=None), tagger, train).replace(plan="auto")
+    if isinstance(recipe.dev, float):
+        train, _ = hold_out(train, recipe.dev)
     return as_model(recipe, tagger.model).resolved(facts_of(tagger.model, len(train), tagger.device))
 
 

@@ -17,19 +17,16 @@ if TYPE_CHECKING:
 
 def task_of(recipe: Recipe) -> str:
     """What a recipe trains: as it says, as its base does already, or as its training data tells."""
-    from lookright.api.text_inputs import columns_of
-    from lookright.data import task_in
+    from lookright.api.tasks import task_in_data, task_said
     from lookright.models.base import resolve_folder
     from lookright.models.store import saved_task
 
-    if recipe.task is not None:
-        return recipe.task
-    if recipe.target is not None or recipe.pooling is not None or recipe.format in ("csv", "tsv"):
-        return "text"
     assert recipe.base is not None
     assert recipe.train is not None
+    if (said := task_said(recipe)) is not None:
+        return said
     folder = resolve_folder(recipe.base, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
-    return saved_task(folder) or task_in(recipe.train, columns_of(recipe))
+    return saved_task(folder) or task_in_data(recipe, recipe.train)
 
 
 def run(args: argparse.Namespace, recipe: Recipe) -> int:
@@ -84,7 +81,7 @@ def classifier_on_base(recipe: Recipe, train: TextDataset) -> TextClassifier:
     folder = resolve_folder(base, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
     new: dict[str, Any] = {}
     if not is_tagger_folder(folder):
-        new = {"plan": recipe.plan, "pooling": recipe.pooling}
+        new = {"plan": None if recipe.plan == "auto" else recipe.plan, "pooling": recipe.pooling}
     elif recipe.plan is not None:
         raise UsageError(f"{base} is a saved text classifier, which has its own plan; leave --plan out")
     classifier = TextClassifier.from_pretrained(
@@ -116,6 +113,8 @@ def resolved(recipe: Recipe, classifier: TextClassifier, train: TextDataset) -> 
     from lookright.training.weights import as_model, facts_of
 
     assert classifier.model is not None
+    if recipe.plan == "auto":
+        return resolved(recipe.replace(plan=None), classifier, train).replace(plan="auto")
     if isinstance(recipe.dev, float):
         train, _ = hold_out_texts(train, recipe.dev)
     return as_model(recipe, classifier.model).resolved(facts_of(classifier.model, len(train), classifier.device))

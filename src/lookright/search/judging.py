@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from lookright.metrics import paired_bootstrap
+from lookright.metrics import paired_bootstrap, scores_of_counts
 from lookright.search.candidates import openness
-from lookright.search.trials import IntArray, Trial, scores_of
-from lookright.tags import Scheme
+from lookright.search.trials import IntArray, Trial
 
 LEVEL: Final = 0.95
 MARGIN: Final = 0.003
@@ -29,6 +28,7 @@ class Versus:
         p_value: two-sided.
         n_sentences: that both were scored on.
         told_apart: whether the interval lies above 0.
+        unit: what is counted as sentences: these, or texts.
     """
 
     best: str
@@ -39,6 +39,7 @@ class Versus:
     p_value: float
     n_sentences: int
     told_apart: bool
+    unit: str = "sentences"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -49,7 +50,7 @@ class Versus:
         verdict = "told apart" if self.told_apart else "not told apart"
         return (
             f"{self.best} against {self.other}: {100 * self.difference:+.2f} points{between}, p = {self.p_value:.3f} "
-            f"over {self.n_sentences:,} sentences: {verdict}"
+            f"over {self.n_sentences:,} {self.unit}: {verdict}"
         )
 
 
@@ -61,32 +62,33 @@ class Judge:
     not told apart from the best, and less than a margin below it, ties with it.
 
     Attributes:
-        scheme: of the tags.
         convention: of the figures, in words.
         level: of the interval.
         margin: from 0 to 1. Without one a small dev set, on which hardly anything is told apart, would mean the
             causal plan whatever the figures say.
         seed: of the bootstrap.
+        unit: what dev is counted in, in words.
     """
 
-    scheme: Scheme
     convention: str
     level: float = LEVEL
     margin: float = MARGIN
     seed: int = 0
+    unit: str = "sentences"
 
     def versus(self, best: Trial, other: Trial) -> Versus:
         """Compare two trials over the dev sentences that both were scored on."""
         a, b = _on_common(best, other)
-        one, two = (scores_of(counts, self.scheme, self.convention) for counts in (a, b))
+        one, two = (scores_of_counts(counts, self.convention) for counts in (a, b))
         if one.headline[1] is None or two.headline[1] is None or not len(a):
             difference = (best.score or 0.0) - (other.score or 0.0)
-            return Versus(best.name, other.name, difference, None, None, 1.0, len(a), told_apart=False)
+            return Versus(best.name, other.name, difference, None, None, 1.0, len(a), told_apart=False, unit=self.unit)
         found = paired_bootstrap(one, two, level=self.level, samples=SAMPLES, seed=self.seed)
         apart = found.low is not None and found.low > 0
         return Versus(
-            best.name, other.name, found.difference, found.low, found.high, found.p_value, len(a), told_apart=apart
-        )
+            best.name, other.name, found.difference, found.low, found.high, found.p_value, len(a), told_apart=apart,
+            unit=self.unit,
+        )  # fmt: skip
 
     def verdict(self, trials: Sequence[Trial]) -> Verdict:
         """Rank trials and choose one of them.

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.models.headed import HeadedModel
 from lookright.plan import MaskPlan
 from lookright.search.judging import Verdict
 from lookright.search.prices import Cost, Prices
 from lookright.search.progress import look_ahead_text
+from lookright.search.tasks import TaskWords
 from lookright.search.trials import ALL_PLANS, Trial, total_cost
-from lookright.training.fit import FitResult
+from lookright.training.fit import Trained
 from lookright.training.recipe import Recipe
 
 
@@ -23,8 +24,8 @@ class SearchResult:
     Attributes:
         plan: that was chosen.
         name: of the plan, as in the trials.
-        model: the tagger that was trained under it.
-        score: of the tagger on dev, from 0 to 1. It chose its checkpoint, too, so that it is no estimate for new text.
+        model: the one that was trained under it.
+        score: of the model on dev, from 0 to 1. It chose its checkpoint, too, so that it is no estimate for new text.
         score_name: what the score is, with its convention.
         verdict: by which the plan was chosen, and how sure that is.
         trials: what was tried, in order.
@@ -32,14 +33,15 @@ class SearchResult:
         prices: what one fine-tuning is.
         strategy: name and options.
         n_plans: that were searched.
-        n_dev: sentences of dev.
+        n_dev: sentences or texts of dev.
+        words: how the task is spoken of.
         recipe: of one fine-tuning, resolved.
-        fit: the account of the training that gave the tagger; None where it was read back from the folder.
+        fit: the account of the training that gave the model; None where it was read back from the folder.
     """
 
     plan: MaskPlan
     name: str
-    model: LookRightForTokenClassification = field(repr=False)
+    model: HeadedModel = field(repr=False)
     score: float | None
     score_name: str
     verdict: Verdict
@@ -49,8 +51,9 @@ class SearchResult:
     strategy: dict[str, Any]
     n_plans: int
     n_dev: int
+    words: TaskWords
     recipe: Recipe = field(repr=False)
-    fit: FitResult | None = field(default=None, repr=False)
+    fit: Trained | None = field(default=None, repr=False)
 
     @property
     def cost(self) -> Cost:
@@ -64,7 +67,7 @@ class SearchResult:
             "right_contexts": self.plan.to_list(),
             "open_layers": len(self.plan.unmasked_layers),
             "look_ahead": self.plan.look_ahead,
-            "dev": {"score": self.score_name, "value": self.score, "sentences": self.n_dev},
+            "dev": {"score": self.score_name, "value": self.score, self.words.unit: self.n_dev},
             "strategy": self.strategy,
             "n_plans": self.n_plans,
             "budget": self.budget,
@@ -85,14 +88,14 @@ class SearchResult:
         return [
             f"plan {self.name} of {self.n_plans}: {self.plan.describe()} {reach_words(self.plan)}",
             *self.verdict.lines(),
-            f"The tagger trained under it: {self.score_name} {value} on dev.",
-            f"Cost: {cost.fine_tunings:.2f} fine-tunings of a budget of {self.budget:g} ({cost.trained:,} words "
-            f"trained on, {cost.scored:,} tagged, {cost.seconds:.0f} s).",
+            f"The {self.words.kind} trained under it: {self.score_name} {value} on dev.",
+            f"Cost: {cost.fine_tunings:.2f} fine-tunings of a budget of {self.budget:g} ({cost.trained:,} "
+            f"{self.words.cost} trained on, {cost.scored:,} scored, {cost.seconds:.0f} s).",
         ]
 
     def __str__(self) -> str:
         """For a terminal."""
-        rows = _rows(self.trials)
+        rows = _rows(self.trials, self.words.unit)
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         table = [
             "  ".join([
@@ -105,7 +108,7 @@ class SearchResult:
 
     def to_markdown(self) -> str:
         """As a page."""
-        rows = _rows(self.trials)
+        rows = _rows(self.trials, self.words.unit)
         table = ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows]
         table.insert(1, "|" + "---|" * len(rows[0]))
         first, *rest = map(_plain, self.lines())
@@ -115,7 +118,8 @@ class SearchResult:
         how = f"Strategy {self.strategy['name']}" + (f" ({options})" if options else "") + "."
         one = (
             f"One fine-tuning is {self.prices.updates} updates over {self.prices.trained(self.prices.updates):,} "
-            f"words, with dev ({self.n_dev:,} sentences) scored {self.prices.n_evals(self.prices.updates)} times."
+            f"{self.words.cost}, with dev ({self.n_dev:,} {self.words.unit}) scored "
+            f"{self.prices.n_evals(self.prices.updates)} times."
         )
         return "\n".join([head, "", "## Trials", "", *table, "", how, one, ""])
 
@@ -137,8 +141,8 @@ def _trial_dict(trial: Trial) -> dict[str, Any]:
     return {name: row[name] for name in row if name not in ("counts", "sentences", "format")}
 
 
-def _rows(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("stage", "plan", "look-ahead", "updates", "dev", "sentences", "cost", "seconds")]
+def _rows(trials: Sequence[Trial], unit: str) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("stage", "plan", "look-ahead", "updates", "dev", unit, "cost", "seconds")]
     for trial in trials:
         rows.append(
             (

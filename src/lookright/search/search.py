@@ -1,4 +1,4 @@
-"""`run_search`: a base, train and dev in; a plan, a tagger trained under it, and an account of what was tried out."""
+"""`run_search`: a base, train and dev in; a plan, a model trained under it, and an account of what was tried out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from typing import Any, Final
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lookright.data import Dataset
 from lookright.errors import DataError, RecipeError
-from lookright.metrics import evaluate_tags
-from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.models.headed import HeadedModel
 from lookright.plan import MaskPlan
 from lookright.search.candidates import Candidates
 from lookright.search.folder import SearchFolder
@@ -26,10 +24,9 @@ from lookright.search.prices import FORWARD, FORWARD_OF_ADAPTERS, Prices
 from lookright.search.progress import Table
 from lookright.search.result import SearchResult
 from lookright.search.strategies import Strategy, account_of
+from lookright.search.tasks import SearchTask
 from lookright.search.trials import Ledger
 from lookright.search.workshop import Make, Workshop
-from lookright.tags import Scheme, to_spans
-from lookright.training.labels import scheme_of
 from lookright.training.recipe import Recipe
 from lookright.training.surroundings import machine_account
 from lookright.training.trainer import RunPlan
@@ -39,16 +36,15 @@ log = logging.getLogger("lookright")
 
 FORMAT: Final = 1
 LEAST_DEV: Final = 10
-"""Dev sentences, and gold spans in them, below which nothing can be said about plans."""
+"""Sentences (or texts) of dev, and gold spans (or labels) in them, below which nothing can be said about plans."""
 SMALL_DEV: Final = 100
-"""Gold spans of dev below which a search says beforehand that plans will hardly be told apart."""
+"""Gold spans (or labels) of dev below which a search says beforehand that plans will hardly be told apart."""
 
 
 def run_search(
     make: Make,
     tokenizer: PreTrainedTokenizerBase,
-    train: Dataset,
-    dev: Dataset,
+    task: SearchTask,
     recipe: Recipe,
     candidates: Candidates,
     strategy: Strategy,
@@ -64,10 +60,9 @@ def run_search(
     """Search for a plan. Call `check_possible` first.
 
     Args:
-        make: a new, untrained tagger under a plan, which is probed. `Shared` asks for one only.
+        make: a new, untrained model under a plan, which is probed. `Shared` asks for one only.
         tokenizer: of the base.
-        train: labeled sentences.
-        dev: labeled sentences that choose plans and checkpoints.
+        task: train, and the dev set that chooses plans and checkpoints.
         recipe: of one fine-tuning; its plan, files and out folder are not looked at, but `resume` is.
         candidates: the plans.
         strategy: how they are searched.
@@ -90,19 +85,19 @@ def run_search(
         folder.check(resume=recipe.resume)
         most_open = candidates.extremes[1]
         first = make(most_open)
-        resolved = resolve(recipe, first, len(train), device)
-        prices = prices_of(resolved, train, dev)
+        resolved = resolve(recipe, first, len(task.train), device)
+        train_size, sizes = task.sizes(tokenizer)
+        prices = prices_of(resolved, task.n_examples(), train_size, sum(sizes))
         budget = strategy.budget_for(len(candidates)) if budget is None else budget
         if not (math.isfinite(budget) and budget > 0):
             raise RecipeError(f"budget is {budget}, expected a positive number of fine-tunings")
-        scheme = scheme_of(train, "train")
-        judge = Judge(scheme, evaluate_tags([], [], scheme).convention, level, margin, resolved.seed)
-        folder.begin(_about(resolved, first, train, dev, candidates, strategy, judge, budget, device))
+        judge = Judge(task.convention, level, margin, resolved.seed, task.words.unit)
+        folder.begin(_about(resolved, first, task, candidates, strategy, judge, budget, device))
         ledger = Ledger(folder.trials)
         if ledger.trials:
             log.info("going on with a search: %d trials are done", len(ledger.trials))
         shop = Workshop(
-            _FirstMade(make, first, most_open), tokenizer, train, dev, resolved, candidates, prices, folder, ledger,
+            _FirstMade(make, first, most_open), tokenizer, task, sizes, resolved, candidates, prices, folder, ledger,
             judge, Table(judge.convention, budget, shown=progress), device, kept=out is not None,
         )  # fmt: skip
         del first
@@ -115,7 +110,8 @@ def run_search(
         result = SearchResult(
             plan=candidates.named(found.trial.name), name=found.trial.name, model=found.model, score=found.trial.score,
             score_name=judge.convention, verdict=found.verdict, trials=ledger.all(), budget=budget, prices=prices,
-            strategy=account_of(strategy), n_plans=len(candidates), n_dev=len(dev), recipe=resolved, fit=found.fit,
+            strategy=account_of(strategy), n_plans=len(candidates), n_dev=len(task.dev), words=task.words,
+            recipe=resolved, fit=found.fit,
         )  # fmt: skip
         if save is not None:
             save(result)
@@ -124,12 +120,12 @@ def run_search(
     return result
 
 
-def check_possible(recipe: Recipe, dev: Dataset) -> None:
+def check_possible(recipe: Recipe, task: SearchTask) -> None:
     """Refuse what cannot be searched before anything is loaded.
 
     Raises:
-        DataError: a dev set of so few sentences or spans that it says nothing about plans.
-        RecipeError: several processes, or layers to train that depend on the plan.
+        DataError: a dev set of so few sentences or spans (texts or labels) that it says nothing about plans.
+        RecipeError: several processes, layers to train that depend on the plan, or a regression.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("a search runs in one process, found WORLD_SIZE above 1; start it without torchrun")
@@ -137,17 +133,13 @@ def check_possible(recipe: Recipe, dev: Dataset) -> None:
         raise RecipeError(
             "train_layers is 'unmasked', which depends on the plan that is searched; take 'all', or 'top:N'"
         )
-    scheme = scheme_of(dev, "dev")
-    n_gold = sum(
-        len(sentence.words) if scheme is Scheme.PLAIN else len(to_spans(sentence.tags or (), scheme))
-        for sentence in dev
-    )
-    unit = "words" if scheme is Scheme.PLAIN else "gold spans"
+    n_gold, unit = task.gold()
+    dev, what = task.dev, task.words.unit if len(task.dev) != 1 else task.words.unit.removesuffix("s")
     if len(dev) < LEAST_DEV or n_gold < LEAST_DEV:
         raise DataError(
-            f"dev has {len(dev)} sentence{'' if len(dev) == 1 else 's'} with {n_gold} {unit}, which cannot tell plans "
-            f"apart; expected at least {LEAST_DEV} of each, and better hundreds: give a larger --dev, or choose a plan "
-            "yourself (--plan 0011)",
+            f"dev has {len(dev)} {what} with {n_gold} {unit}, which cannot "
+            f"tell plans apart; expected at least {LEAST_DEV} of each, and better hundreds: give a larger --dev, or "
+            "choose a plan yourself (--plan 0011)",
             path=dev.path,
         )
     if n_gold < SMALL_DEV:
@@ -156,20 +148,17 @@ def check_possible(recipe: Recipe, dev: Dataset) -> None:
         )
 
 
-def resolve(recipe: Recipe, model: LookRightForTokenClassification, n_train: int, device: torch.device) -> Recipe:
+def resolve(recipe: Recipe, model: HeadedModel, n_train: int, device: torch.device) -> Recipe:
     """The recipe of one fine-tuning, with a figure for every automatic value, and without files and folders."""
     resolved = as_model(recipe.replace(plan=None), model).resolved(facts_of(model, n_train, device))
     return resolved.replace(plan=None, train=None, dev=None, test=None, out=None, resume=False)
 
 
-def prices_of(recipe: Recipe, train: Dataset, dev: Dataset) -> Prices:
-    """What one fine-tuning under a resolved recipe is."""
-    n_sentences = sum(1 for sentence in train if sentence.words)
-    plan = RunPlan.of(recipe, n_sentences)
+def prices_of(recipe: Recipe, n_examples: int, train_size: int, dev_size: int) -> Prices:
+    """What one fine-tuning under a resolved recipe is, over so many examples, and sizes in words."""
+    plan = RunPlan.of(recipe, n_examples)
     forward = FORWARD.get(str(recipe.method), FORWARD_OF_ADAPTERS)
-    return Prices(
-        plan.n_updates, plan.updates_per_epoch, recipe.evals_per_epoch, train.n_words, dev.n_words, forward
-    )  # fmt: skip
+    return Prices(plan.n_updates, plan.updates_per_epoch, recipe.evals_per_epoch, train_size, dev_size, forward)
 
 
 class _FirstMade:
@@ -181,20 +170,19 @@ class _FirstMade:
         plan: of the first one.
     """
 
-    def __init__(self, make: Make, first: LookRightForTokenClassification, plan: MaskPlan) -> None:
+    def __init__(self, make: Make, first: HeadedModel, plan: MaskPlan) -> None:
         self.make, self.plan = make, plan
-        self._first: LookRightForTokenClassification | None = first
+        self._first: HeadedModel | None = first
 
-    def __call__(self, plan: MaskPlan) -> LookRightForTokenClassification:
+    def __call__(self, plan: MaskPlan) -> HeadedModel:
         first, self._first = self._first, None  # wanted now, or never: two models need the memory of two
         return first if first is not None and plan == self.plan else self.make(plan)
 
 
 def _about(
     recipe: Recipe,
-    model: LookRightForTokenClassification,
-    train: Dataset,
-    dev: Dataset,
+    model: HeadedModel,
+    task: SearchTask,
     candidates: Candidates,
     strategy: Strategy,
     judge: Judge,
@@ -211,8 +199,8 @@ def _about(
         "margin": judge.margin,
         "plans": list(candidates.names),
         "layers": candidates.n_layers,
-        "train data": train.content_hash(),
-        "dev data": dev.content_hash(),
+        "train data": task.train.content_hash(),
+        "dev data": task.dev.content_hash(),
         "base": {"weights": model.config.base.get("fingerprint")},
         "recipe": {name: value for name, value in recipe.to_dict().items() if name not in free},
         "versions": machine_account(recipe.seed, device)["versions"],

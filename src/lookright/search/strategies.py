@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Final, Protocol
 
 from lookright.errors import RecipeError
-from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.models.headed import HeadedModel
 from lookright.search.candidates import Candidates, ladder
 from lookright.search.draws import UNIFORM, PlanDraw
 from lookright.search.judging import Verdict, rank
 from lookright.search.trials import Trial
 from lookright.search.workshop import Workshop
-from lookright.training.fit import FitResult
+from lookright.training.fit import Trained
 from lookright.training.options import did_you_mean
 
 log = logging.getLogger("lookright")
@@ -26,16 +26,16 @@ class Found:
     """What a strategy came to.
 
     Attributes:
-        trial: the training run that gave the tagger.
+        trial: the training run that gave the model.
         verdict: by which its plan was chosen.
-        model: the tagger.
+        model: the tagger, or text classifier.
         fit: the account of its training; None where it was read back.
     """
 
     trial: Trial
     verdict: Verdict
-    model: LookRightForTokenClassification
-    fit: FitResult | None = None
+    model: HeadedModel
+    fit: Trained | None = None
 
 
 class Strategy(Protocol):
@@ -221,7 +221,7 @@ class Shared(_AllPlans):
                 "costs %.2f: it is exceeded; give a larger budget, or less dev", max(0.0, rest), least,
             )  # fmt: skip
         updates = shop.prices.updates_for(max(least, rest))
-        done: dict[str, tuple[FitResult, Trial]] = {
+        done: dict[str, tuple[Trained, Trial]] = {
             name: shop.finalist(model, "final", name, updates, start=weights, rate=self.rate) for name in finalists
         }
         if len(finalists) > 1:

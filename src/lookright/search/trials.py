@@ -15,10 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lookright.metrics import Scores
+from lookright.metrics import TypeScore
 from lookright.plan import MaskPlan
 from lookright.search.prices import Cost
-from lookright.tags import Scheme
 
 FORMAT: Final = 1
 ALL_PLANS: Final = "*"
@@ -35,9 +34,9 @@ class Trial:
         name: of the plan; `ALL_PLANS` for a run that is for all of them.
         plan: None for a run that is for all of them.
         updates: of the training run; 0 where nothing was trained.
-        score: on the dev sentences that were scored, from 0 to 1; None where none were.
+        score: on the dev sentences (or texts) that were scored, from 0 to 1; None where none were.
         counts: (sentences, 3) gold, predicted and correct spans of each (plain tags: words, words, words tagged
-            right), as `lookright.metrics.Scores.per_sentence`; None as for the score.
+            right; texts: labels), as `lookright.metrics.Scores.per_sentence`; None as for the score.
         sentences: (sentences,) which ones of dev they are.
         cost: of this trial.
     """
@@ -95,21 +94,9 @@ class Trial:
         )
 
 
-def figure_of(counts: IntArray, scheme: Scheme) -> float | None:
-    """F1 (plain tags: accuracy) of counts (sentences, 3); None where it is undefined."""
-    gold, predicted, correct = (int(total) for total in counts.sum(axis=0))
-    if scheme is Scheme.PLAIN:
-        return correct / gold if gold else None
-    return 2 * correct / (gold + predicted) if gold + predicted else None
-
-
-def scores_of(counts: IntArray, scheme: Scheme, convention: str) -> Scores:
-    """The scores behind counts, as far as tests of significance look at them."""
-    figure = figure_of(counts, scheme)
-    return Scores(
-        convention=convention, scheme=scheme, precision=None, recall=None, f1=figure, macro_f1=None, per_type={},
-        accuracy=figure, n_sentences=len(counts), n_words=0, per_sentence=counts,
-    )  # fmt: skip
+def figure_of(counts: IntArray) -> float | None:
+    """F1 of counts (units, 3), which is the accuracy where there is one for one; None where it is undefined."""
+    return TypeScore.of(*(int(total) for total in counts.sum(axis=0))).f1
 
 
 class Ledger:

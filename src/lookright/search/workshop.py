@@ -15,10 +15,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
-from lookright.data import Dataset
-from lookright.metrics import Scores
 from lookright.models.base import install_plan
-from lookright.models.tagger_model import LookRightForTokenClassification
+from lookright.models.headed import HeadedModel
 from lookright.plan import MaskPlan
 from lookright.search.candidates import Candidates, layers_computed
 from lookright.search.draws import PlanDraw
@@ -28,20 +26,21 @@ from lookright.search.prices import Prices
 from lookright.search.progress import Table
 from lookright.search.runs import QuietRun, SharedRun
 from lookright.search.scoring import DevOrder, PlanScorer
+from lookright.search.tasks import SearchTask
 from lookright.search.trials import ALL_PLANS, IntArray, Ledger, Trial, figure_of
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.evaluation import DevScorer
-from lookright.training.fit import FitResult, fit
-from lookright.training.labels import settings_for
+from lookright.training.fit import Trained
 from lookright.training.recipe import Recipe
 from lookright.training.run_folder import CHECKPOINTS, RUN_FILE, RunFolder, writing
+from lookright.training.text_evaluation import TextScorer
 from lookright.training.trainer import load_trained_state, trained_state
 from lookright.training.weights import prepare_weights, set_labels
 
 WEIGHTS: Final = "weights.safetensors"
-LEAST_SENTENCES: Final = 50
-"""Dev sentences that plans are scored on at least, whatever that costs, as far as there are so many."""
-Make = Callable[[MaskPlan], LookRightForTokenClassification]
+LEAST_UNITS: Final = 50
+"""Units of dev that plans are scored on at least, whatever that costs, as far as there are so many."""
+Make = Callable[[MaskPlan], HeadedModel]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +48,10 @@ class Workshop:
     """What every strategy works with.
 
     Attributes:
-        make: a new, untrained tagger under a plan, which is probed.
+        make: a new, untrained model under a plan, which is probed.
         tokenizer: of the base.
-        train, dev: labeled sentences.
+        task: train and dev, and what is trained.
+        sizes: of the units of dev, in words.
         recipe: of one fine-tuning, resolved.
         candidates: what is searched.
         prices: of the parts of a search.
@@ -65,8 +65,8 @@ class Workshop:
 
     make: Make
     tokenizer: PreTrainedTokenizerBase
-    train: Dataset
-    dev: Dataset
+    task: SearchTask
+    sizes: Sequence[int]
     recipe: Recipe
     candidates: Candidates
     prices: Prices
@@ -93,7 +93,7 @@ class Workshop:
 
     def fit(
         self,
-        model: LookRightForTokenClassification,
+        model: HeadedModel,
         stage: str,
         name: str,
         updates: int,
@@ -102,7 +102,7 @@ class Workshop:
         draw: PlanDraw | None = None,
         rate: float = 1.0,
         begin: float | None = None,
-    ) -> tuple[FitResult, Trial]:
+    ) -> tuple[Trained, Trial]:
         """Train a model in place, or go on with that run; nothing is written to the ledger.
 
         Args:
@@ -131,9 +131,7 @@ class Workshop:
                 load_trained_state(model, start)
             return runs[-1]
 
-        result = fit(
-            model, self.tokenizer, self.train, self.dev, recipe, place, progress=self.table.shown, make_run=make_run
-        )
+        result = self.task.fit(model, self.tokenizer, recipe, place, progress=self.table.shown, make_run=make_run)
         plan = None if draw is not None else self.candidates.named(name)
         n_evals = 0 if draw is not None else self.prices.n_evals(updates)
         cost = self.prices.cost(
@@ -141,13 +139,12 @@ class Workshop:
         )
         if plan is None:
             return result, Trial(stage, name, None, updates, cost)
-        scores = self._best_scores(runs[0], result)
-        trial = Trial(
-            stage, name, plan, updates, cost, result.outcome.best_score, scores.per_sentence, np.arange(len(self.dev))
+        counts = self._best_counts(runs[0], result)
+        return result, Trial(
+            stage, name, plan, updates, cost, result.outcome.best_score, counts, np.arange(len(counts))
         )
-        return result, trial
 
-    def shared(self, stage: str, updates: int, draw: PlanDraw) -> tuple[LookRightForTokenClassification, Path | None]:
+    def shared(self, stage: str, updates: int, draw: PlanDraw) -> tuple[HeadedModel, Path | None]:
         """Train one set of weights for all plans; the model, which has them, and the file that they are kept in."""
         begin = time.monotonic()
         model = self.make(self.candidates.extremes[1])
@@ -160,14 +157,14 @@ class Workshop:
 
     def finalist(
         self,
-        model: LookRightForTokenClassification,
+        model: HeadedModel,
         stage: str,
         name: str,
         updates: int,
         *,
         start: Path | None,
         rate: float,
-    ) -> tuple[FitResult, Trial]:
+    ) -> tuple[Trained, Trial]:
         """Put a model under a plan, probe it, and train it on, from some weights or from those that it has."""
         install_plan(model.backbone, self.candidates.named(name), self.recipe.backend)
         result, trial = self.fit(model, stage, name, updates, start=start, rate=rate)
@@ -176,13 +173,11 @@ class Workshop:
             self._end(trial)
         return result, done or trial
 
-    def score(
-        self, model: LookRightForTokenClassification, stage: str, limit: float, *, rounds: int, leaders: int
-    ) -> list[Trial]:
+    def score(self, model: HeadedModel, stage: str, limit: float, *, rounds: int, leaders: int) -> list[Trial]:
         """Score all plans on dev with the weights of one model.
 
         Where all of dev is too much, all plans are scored on a random part of it, and those that are not told apart
-        from the best go on to more sentences: at most `leaders` of them, for as many rounds.
+        from the best go on to more of it: at most `leaders` of them, for as many rounds.
 
         Args:
             model: with shared weights.
@@ -194,9 +189,9 @@ class Workshop:
         done = [trial for name in self.candidates.names if (trial := self.ledger.get(stage, name)) is not None]
         if len(done) == len(self.candidates):
             return done
-        order = DevOrder(self.dev, by_document=model.settings.context == "document", seed=self.recipe.seed)
-        scorer = PlanScorer(
-            model, self.tokenizer, self.dev, self.device, self.recipe.token_budget or 1, autocast=self._autocast
+        order = DevOrder(self.sizes, self.task.blocks(model.settings), seed=self.recipe.seed)
+        scorer = self.task.plan_scorer(
+            model, self.tokenizer, self.device, self.recipe.token_budget or 1, self._autocast
         )
         words = limit * self.prices.one / self.prices.forward
         race = _Race(self, stage, order, scorer)
@@ -211,14 +206,15 @@ class Workshop:
         """The layers that are computed to score some plans together, as a multiple of all layers."""
         return layers_computed(plans) / self.candidates.n_layers
 
-    def restored(self, stage: str, name: str) -> LookRightForTokenClassification:
-        """The tagger of a separate trial, from the weights that were kept."""
+    def restored(self, stage: str, name: str) -> HeadedModel:
+        """The model of a separate trial, from the weights that were kept."""
         model = self.make(self.candidates.named(name))
-        recipe = self.recipe
-        set_labels(model, settings_for(recipe, self.train, model.settings, dev=self.dev))
-        prepare_weights(model, recipe)
+        set_labels(model, self.task.settings(self.recipe, model.settings))
+        prepare_weights(model, self.recipe)
         load_trained_state(model, self.weights(stage, name))
         model.eval()
+        with self._autocast():
+            self.task.settle(model, self.tokenizer, self.recipe, self.device)
         return model
 
     def weights(self, stage: str, name: str) -> Path:
@@ -241,14 +237,14 @@ class Workshop:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def _best_scores(self, run: QuietRun, result: FitResult) -> Scores:
-        """The scores of dev behind the checkpoint that was chosen; a run that was resumed scores it anew."""
+    def _best_counts(self, run: QuietRun, result: Trained) -> IntArray:
+        """The counts of dev behind the checkpoint that was chosen; a run that was resumed scores it anew."""
         scorer = run.scorer
-        assert isinstance(scorer, DevScorer)
+        assert isinstance(scorer, DevScorer | TextScorer)
         if scorer.best is not None and (scorer.best.headline[1] or 0.0) == result.outcome.best_score:
-            return scorer.best
+            return self.task.counts(scorer.best)
         with self._autocast():
-            return scorer.scores()
+            return self.task.counts(scorer.scores())
 
 
 class _Race:
@@ -266,14 +262,14 @@ class _Race:
     def go(self, words: float) -> None:
         """Score the plans that are still running on so many more words, counted over all plans."""
         begin, computed = time.monotonic(), self.shop.share_computed(self.running)
-        last = self.order.part(self.at, words / computed, least=LEAST_SENTENCES)
-        units = self.order.sentences(self.at, last)
+        last = self.order.part(self.at, words / computed, least=LEAST_UNITS)
+        blocks = self.order.between(self.at, last)
         self.at = last
-        if not units:
+        if not blocks:
             return
-        numbers = [number for unit in units for number in unit]
-        n_words = sum(len(self.shop.dev.sentences[number]) for number in numbers)
-        found = self.scorer.counts(self.running, units)
+        numbers = [number for block in blocks for number in block]
+        n_words = sum(self.shop.sizes[number] for number in numbers)
+        found = self.scorer.counts(self.running, blocks)
         seconds = time.monotonic() - begin
         for plan, counts in found.items():
             self.counts[plan].append(counts)
@@ -294,7 +290,7 @@ class _Race:
         for plan in shop.candidates.plans:
             order = np.argsort(np.array(self.seen[plan]), kind="stable")
             counts = np.concatenate(self.counts[plan])[order]
-            figure = figure_of(counts, shop.judge.scheme)
+            figure = figure_of(counts)
             cost = shop.prices.cost(scored=self.words[plan], seconds=self.seconds[plan])
             name, sentences = shop.candidates.name_of(plan), np.array(self.seen[plan])[order]
             found.append(Trial(self.stage, name, plan, 0, cost, figure or 0.0, counts, sentences))

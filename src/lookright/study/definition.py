@@ -15,7 +15,7 @@
     updates = 240
 
 Paths are relative to the study file. Everything else that a recipe can say may stand in `[recipe.X]`, and how a file is
-read in `[dataset.X]`.
+read in `[dataset.X]`. Whether a data set is of sentences or of whole texts is read from it; `task` says it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,12 @@ from lookright.training.recipe import OPTIONS, Recipe
 DEV_SHARE: Final = 0.1
 """How much of train is held out, by content, for sets without dev."""
 DEFAULT_RECIPE: Final = "default"
-READING: Final = ("format", "columns", "scheme", "repair", "unaligned")
+OF_DATA: Final = (
+    "format", "columns", "scheme", "repair", "unaligned", "target", "text_column", "pair_column", "label_column",
+)  # fmt: skip
 """Options of a recipe that belong to a data set."""
+READING: Final = ("task", *OF_DATA)
+"""Those that a data set may have; the task may stand in a recipe, too."""
 DECIDED: Final = {
     "base": "it is the base of a [model.X]",
     "revision": "it belongs to a [model.X]",
@@ -52,7 +56,7 @@ DECIDED: Final = {
     "out": "it is the flag --out",
     "device": "it is the flag --device",
     "report_to": "a study keeps rows of its own",
-    **dict.fromkeys(READING, "it belongs to a [dataset.X]"),
+    **dict.fromkeys(OF_DATA, "it belongs to a [dataset.X]"),
 }
 """Options of a recipe that a study decides elsewhere, and where."""
 ROOT_KEYS: Final = (

@@ -89,7 +89,8 @@ class DataResult:
     Attributes:
         name: of the data set.
         convention: of the figures.
-        n_test: test sentences.
+        n_test: test sentences, or texts.
+        unit: what they are, in words.
         branches: each model under each recipe.
         comparisons: plans with the baseline, and others with the first system; Holm over all of them.
     """
@@ -99,6 +100,7 @@ class DataResult:
     n_test: int
     branches: Mapping[Branch, BranchResult]
     comparisons: Sequence[Compared]
+    unit: str = "sentences"
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ def _data_result(
         n_test=first["n_test"],
         branches=branches,
         comparisons=compare_pairs(systems, _pairs(study, branches), samples=samples),
+        unit="texts" if first.get("task") == "text" else "sentences",
     )
 
 

@@ -19,8 +19,9 @@
     convention  such as "strict span F1, IOB2, micro" (plain tags: accuracy)
     dev_update  the update whose weights were taken
     evals       [[update, dev figure], ...]
+    task        "tags" or "text"; a row without it is of the first
     n_train, n_dev, n_test
-                sentences
+                sentences, or texts
     data        {"train": sha256, "dev": sha256, "test": sha256} of the contents
     fit_seconds training, with the scoring of dev
     recipe      the resolved recipe of the training, without what names a place
@@ -38,7 +39,8 @@ has no name for the recipe, and has `settings`, which all its runs share.
     run         as in the row
     sentences   of the test set, in its order
     counts      base64 of zlib of little-endian uint16 (sentences, 3): gold, predicted and correct spans of each
-                sentence (plain tags: words, words, words tagged right), as `lookright.metrics.Scores.per_sentence`
+                sentence (plain tags: words, words, words tagged right; texts: labels), as
+                `lookright.metrics.Scores.per_sentence`
 
 Both are appended to, and written through to the disk, the counts first. Files of several machines are merged by
 concatenating them; a line torn by a crash is passed over. Unknown keys are to be ignored.
@@ -72,8 +74,9 @@ log = logging.getLogger("lookright")
 
 FORMAT: Final = 2
 KNOWN_FORMATS: Final = (1, FORMAT)
-OF_THE_RUN: Final = frozenset({"plan", "seed", "epochs", "evals_per_epoch", "device", "token_budget"})
-"""Options of a resolved recipe that may differ between the runs of a recipe on several sets and machines."""
+OF_THE_RUN: Final = frozenset({"plan", "pooling", "seed", "epochs", "evals_per_epoch", "device", "token_budget"})
+"""Options of a resolved recipe that may differ between the runs of a recipe on several sets and machines; the automatic
+pooling is another one under a causal plan."""
 Row = dict[str, Any]
 Counts = NDArray[np.int64]
 Key = TypeVar("Key", bound=Hashable)

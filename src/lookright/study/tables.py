@@ -16,7 +16,7 @@ from lookright.study.statistics import Compared, PaperTest, Summary
 LEVEL: Final = 0.01
 """Of the paper's test."""
 METHODS: Final = (
-    "Intervals (95 %) are of the mean, by bootstrap over test sentences and seeds. p (sent.): approximate "
+    "Intervals (95 %) are of the mean, by bootstrap over test sentences (or texts) and seeds. p (sent.): approximate "
     "randomization over sentences, all seeds together; p (both): paired bootstrap over sentences and seeds, rough "
     "below five seeds. Both are two-sided; Holm: after Holm's correction over all comparisons of the data set. No "
     "figure here covers the chance in pretraining."
@@ -69,7 +69,7 @@ def document(results: StudyResults) -> list[Block]:
     blocks.append(Table("test, mean ± standard deviation over seeds", overview(results), left=_left(results)))
     for data in results.data:
         blocks.append(Heading(data.name))
-        blocks.append(Paragraph(f"{data.convention}, x 100; {data.n_test:,} test sentences."))
+        blocks.append(Paragraph(f"{data.convention}, x 100; {data.n_test:,} test {data.unit}."))
         blocks.append(Table("systems", _systems(results, data), left=_left(results)))
         for branch, result in data.branches.items():
             blocks += [Paragraph(text) for text in _notes(results, branch, result)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lookright.models.text_settings import TextSettings
 from lookright.text_metrics import fit_temperature
 from lookright.training.fit import Trained, account_of, begin, carry_out, prepare
 from lookright.training.recipe import Recipe
+from lookright.training.run import TaggerRun
 from lookright.training.text_evaluation import TextScorer, tuned_thresholds
 from lookright.training.text_examples import TrainingTexts
 from lookright.training.text_labels import check_text_labels, gold_table, text_settings_for
@@ -52,6 +54,7 @@ def fit_texts(
     out: str | Path | None = None,
     *,
     progress: bool = True,
+    make_run: Callable[..., TaggerRun] = TaggerRun,
 ) -> TextFitResult:
     """Train a text classifier in place, by a recipe; the twin of `lookright.training.fit.fit`.
 
@@ -64,7 +67,7 @@ def fit_texts(
         tokenizer: the base's.
         train: labeled texts.
         dev: labeled texts that choose the checkpoint; None, and a share as `recipe.dev`: held out by content.
-        recipe, out, progress: as for `fit`.
+        recipe, out, progress, make_run: as for `fit`.
 
     Raises:
         RecipeError: options that cannot work, or a resumption with another recipe.
@@ -91,11 +94,13 @@ def fit_texts(
         "dev": None if dev is None else _data_account(dev),
     }
     scorer = None if dev is None else TextScorer(model, tokenizer, dev, device, recipe.token_budget or 1)
-    recipe, outcome = carry_out(model, recipe, examples, scorer, device, account, out, progress=progress)
+    recipe, outcome = carry_out(
+        model, recipe, examples, scorer, device, account, out, progress=progress, make_run=make_run
+    )
     if prepared.merge:
         merge_adapters(model)
     model.eval()
-    if scorer is not None:
+    if scorer is not None and outcome.score_name is not None:  # a run for many plans is not scored on dev
         model.settings = settled_by_dev(scorer, recipe, device)
     return TextFitResult(
         recipe=recipe,

@@ -17,6 +17,7 @@ from lookright.cli.train import on_some_base, read_sets, require
 if TYPE_CHECKING:
     from lookright.api.report import Report
     from lookright.api.text_report import TextReport
+    from lookright.training.recipe import Recipe
 
 EXAMPLES = """
 lookright search --train train.conll --dev dev.conll --out my-tagger
@@ -65,19 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--plan is what is searched; name the plans to choose among with --plans")
     options = _options(args)
     if recipe.resume and (done := _done(str(recipe.out))) is not None:
-        say(f"the search in {recipe.out} is done", quiet=args.quiet)
-        account, text = done
-        report = None
-        if recipe.test is not None:  # it may have been stopped between its end and this
-            calm(quiet=args.quiet)
-            from lookright.api.tagger import Tagger
-
-            tagger = Tagger.from_pretrained(str(recipe.out), device=recipe.device)
-            test = read_sets(recipe.replace(train=None, dev=None))["test"]
-            report = tagger.evaluate(test, name="test", progress=not args.quiet)
-        account["test"] = None if report is None else report.to_dict()
-        _show(args, account, text + ("" if report is None else f"\ntest: {report}\n"))
-        return 0
+        return _shown_again(args, recipe, *done)
     from lookright.search.folder import SearchFolder
 
     SearchFolder(Path(str(recipe.out))).check(resume=recipe.resume)
@@ -100,6 +89,26 @@ def run(args: argparse.Namespace) -> int:
     out = shlex.quote(str(recipe.out))
     say(f"saved to {recipe.out}: the {searched.model.KIND}, report.md and report.json", quiet=args.quiet)
     say(f"next: lookright predict {out} FILE, or lookright evaluate {out} FILE", quiet=args.quiet)
+    return 0
+
+
+def _shown_again(args: argparse.Namespace, recipe: Recipe, account: dict[str, Any], text: str) -> int:
+    """Show a search that is done, and score its model on test, before which it may have been stopped."""
+    say(f"the search in {recipe.out} is done", quiet=args.quiet)
+    report = None
+    if recipe.test is not None:
+        calm(quiet=args.quiet)
+        from lookright.api.tagger import Tagger
+        from lookright.api.text_classifier import TextClassifier
+        from lookright.models.store import saved_task
+
+        texts = saved_task(Path(str(recipe.out))) == "text"
+        model = (TextClassifier if texts else Tagger).from_pretrained(str(recipe.out), device=recipe.device)
+        reading = recipe.replace(train=None, dev=None)
+        test: Any = (train_texts.read_sets if texts else read_sets)(reading)["test"]
+        report = model.evaluate(test, name="test", progress=not args.quiet)
+    account["test"] = None if report is None else report.to_dict()
+    _show(args, account, text + ("" if report is None else f"\ntest: {report}\n"))
     return 0
 
 

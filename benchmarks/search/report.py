@@ -22,8 +22,8 @@ from lookright.study.rows import Counts, Row
 from lookright.study.statistics import Run, Runs, choose_plan, draw_means, resampled
 
 FloatArray = NDArray[np.float64]
-READ_OFF: Final = {"exhaustive": None, "ladder": ("0000", "0001", "0011", "0111", "1111")}
-"""Strategies that the grid answers, with their plans; None: all."""
+READ_OFF: Final = {"exhaustive": None, "ladder": ("0000", "0001", "0011", "0111", "1111"), "default": ("0011",)}
+"""Strategies that the grid answers, with their plans; None: all. *default* is the default plan, unsearched."""
 SAMPLES: Final = 2_000
 
 
@@ -106,7 +106,7 @@ def read_off(grid: Mapping[Cell, Row], name: str) -> list[Search]:
     most = max((len(rows) for rows in by_seed.values()), default=0)
     found = []
     for (where, seed), rows in sorted(by_seed.items()):
-        if len(rows) < max(2, most):
+        if len(rows) < most:
             continue
         dev = {plan: row["dev"] or 0.0 for plan, row in rows.items()}
         best = min(dev, key=lambda plan: (-dev[plan], plan.count("1"), plan))

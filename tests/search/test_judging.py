@@ -51,6 +51,39 @@ def test_ties_go_to_the_plan_with_fewer_open_layers() -> None:
     assert judge(margin=0.0).verdict(near).chosen == "0111"
 
 
+DEFAULT = MaskPlan.parse("0011", 4)
+
+
+def test_the_default_plan_is_left_only_for_a_plan_that_is_surely_better() -> None:
+    luck = [trial("0000", 0.5), trial("0011", 0.7), trial("1101", 0.73, seed=3)]
+    assert luck[2].score is not None
+    assert luck[1].score is not None
+    assert luck[2].score > luck[1].score
+    verdict = judge(default=DEFAULT).verdict(luck)
+    assert (verdict.best, verdict.chosen, verdict.default) == ("1101", "0011", "0011")
+    assert "0011, the default plan, which stays" in verdict.lines()[0]
+    assert verdict.default_left is not None
+    assert not verdict.default_left.told_apart
+    sure = judge(default=DEFAULT).verdict([trial("0000", 0.5), trial("0011", 0.6), trial("1101", 0.8)])
+    assert (sure.chosen, sure.lines()[0]) == ("1101", "1101 is the best on dev.")
+    best = judge(default=DEFAULT).verdict([trial("0001", 0.699), trial("0011", 0.7)])
+    assert (best.chosen, best.default_left) == ("0011", None)  # although 0001 ties with it and has fewer open layers
+    assert "the default plan" in best.lines()[0]
+    gone = judge(default=DEFAULT).verdict([trial("0001", 0.699), trial("0111", 0.7)])
+    assert (gone.chosen, gone.default) == ("0001", None)
+
+
+def test_the_best_of_many_must_be_surer_than_the_best_of_two() -> None:
+    for step in range(1, 60):
+        better = trial("1101", 0.6 + step / 1000)
+        two = judge(default=DEFAULT).verdict([trial("0011", 0.6, seed=5), better])
+        if two.chosen == "1101":
+            break
+    others = [trial(f"{number:04b}", 0.3) for number in range(16) if f"{number:04b}" not in ("0011", "1101")]
+    many = judge(default=DEFAULT).verdict([trial("0011", 0.6, seed=5), better, *others])
+    assert (two.chosen, many.best, many.chosen) == ("1101", "1101", "0011")
+
+
 def test_what_is_not_told_apart_but_far_below_is_no_tie() -> None:
     """A dev set that tells nothing apart does not mean the causal plan."""
     few = [trial("0000", 0.5, n=12, seed=4), trial("0011", 0.62, n=12)]

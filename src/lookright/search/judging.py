@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -9,12 +10,15 @@ from typing import Any, Final
 import numpy as np
 
 from lookright.metrics import paired_bootstrap, scores_of_counts
+from lookright.plan import MaskPlan
 from lookright.search.candidates import openness
 from lookright.search.trials import IntArray, Trial
 
 LEVEL: Final = 0.95
 MARGIN: Final = 0.003
 SAMPLES: Final = 2_000
+TAIL_SAMPLES: Final = 30
+"""Bootstrap samples outside an interval, at least about."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,10 @@ class Versus:
 class Judge:
     """How plans are compared on dev.
 
-    Two plans are told apart where the paired bootstrap interval of their difference does not contain 0. A plan that is
-    not told apart from the best, and less than a margin below it, ties with it.
+    Two plans are told apart where the paired bootstrap interval of their difference does not contain 0. The default
+    plan, where it is among them, is only left for one that is told apart from it; as that one is the best of many, the
+    level is corrected for their number (Bonferroni). Otherwise a plan that is not told apart from the best, and less
+    than a margin below it, ties with it.
 
     Attributes:
         convention: of the figures, in words.
@@ -68,6 +74,8 @@ class Judge:
             causal plan whatever the figures say.
         seed: of the bootstrap.
         unit: what dev is counted in, in words.
+        default: the plan of those who do not search. The best of many plans on a small dev set is mostly luck, and
+            worse on average than the plan that was best elsewhere (measured: docs/log.md, 2026-11-21).
     """
 
     convention: str
@@ -75,15 +83,17 @@ class Judge:
     margin: float = MARGIN
     seed: int = 0
     unit: str = "sentences"
+    default: MaskPlan | None = None
 
-    def versus(self, best: Trial, other: Trial) -> Versus:
-        """Compare two trials over the dev sentences that both were scored on."""
+    def versus(self, best: Trial, other: Trial, level: float | None = None) -> Versus:
+        """Compare two trials over the dev sentences that both were scored on, at the judge's level or another one."""
         a, b = _on_common(best, other)
         one, two = (scores_of_counts(counts, self.convention) for counts in (a, b))
         if one.headline[1] is None or two.headline[1] is None or not len(a):
             difference = (best.score or 0.0) - (other.score or 0.0)
             return Versus(best.name, other.name, difference, None, None, 1.0, len(a), told_apart=False, unit=self.unit)
-        found = paired_bootstrap(one, two, level=self.level, samples=SAMPLES, seed=self.seed)
+        samples = max(SAMPLES, math.ceil(TAIL_SAMPLES / (1 - (level or self.level))))
+        found = paired_bootstrap(one, two, level=level or self.level, samples=samples, seed=self.seed)
         apart = found.low is not None and found.low > 0
         return Versus(
             best.name, other.name, found.difference, found.low, found.high, found.p_value, len(a), told_apart=apart,
@@ -102,6 +112,12 @@ class Judge:
         open_question = [trial for trial in ranked[1:] if not against[trial.name].told_apart]
         tied = [trial for trial in open_question if against[trial.name].difference <= self.margin]
         chosen = min((best, *tied), key=_openness)
+        default = next((trial for trial in ranked if trial.plan is not None and trial.plan == self.default), None)
+        left = None
+        if default is not None and default is not best:
+            left = self.versus(best, default, 1 - (1 - self.level) / (len(ranked) - 1))
+        if default is not None and (left is None or not left.told_apart):
+            chosen = default
         causal = next((t.name for t in ranked[1:] if t.plan is not None and t.plan.is_causal), None)
         return Verdict(
             level=self.level,
@@ -112,6 +128,8 @@ class Judge:
             not_told_apart=tuple(trial.name for trial in open_question),
             runner_up=against[ranked[1].name] if len(ranked) > 1 else None,
             causal=None if causal is None else against[causal],
+            default=None if default is None else default.name,
+            default_left=left,
         )
 
 
@@ -123,11 +141,15 @@ class Verdict:
         level: of the intervals.
         margin: within which plans that are not told apart from the best tie with it.
         ranking: names of plans, the best on dev first.
-        chosen: of the best and those that tie with it, the plan with the fewest open layers.
+        chosen: the default plan, unless the best is told apart from it; else, of the best and those that tie with it,
+            the plan with the fewest open layers.
         tied: the plans that tie with the best.
         not_told_apart: the plans that are not told apart from the best, near or not.
         runner_up: the best against the second; None where there is one plan.
         causal: the best against the causal plan; None where that is the best, or was not tried.
+        default: the default plan; None where it was not tried.
+        default_left: the best against the default plan, at the level that is corrected for the number of plans; None
+            where that is the best, or was not tried.
     """
 
     level: float
@@ -138,6 +160,8 @@ class Verdict:
     not_told_apart: tuple[str, ...]
     runner_up: Versus | None
     causal: Versus | None
+    default: str | None = None
+    default_left: Versus | None = None
 
     @property
     def best(self) -> str:
@@ -150,9 +174,17 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """What people should know about it, a sentence each."""
-        if self.chosen == self.best:
+        stays = self.default_left is not None and self.chosen == self.default
+        if stays:
+            found = [
+                f"{self.best} is the best on dev, but not surely better than {self.chosen}, the default plan, which "
+                f"stays (the level is corrected for {len(self.ranking)} plans). {self.default_left}."
+            ]
+        elif self.chosen == self.best:
             found = [f"{self.chosen} is the best on dev."]
-            if self.tied:
+            if self.default == self.chosen:
+                found = [f"{self.chosen} is the best on dev, and the default plan."]
+            elif self.tied:
                 found = [f"{self.chosen} is the best on dev, and no plan that ties with it has fewer open layers."]
         else:
             found = [

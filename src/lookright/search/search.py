@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lookright.errors import DataError, RecipeError
+from lookright.models.base import default_plan
 from lookright.models.headed import HeadedModel
 from lookright.plan import MaskPlan
 from lookright.search.candidates import Candidates
@@ -91,7 +92,8 @@ def run_search(
         budget = strategy.budget_for(len(candidates)) if budget is None else budget
         if not (math.isfinite(budget) and budget > 0):
             raise RecipeError(f"budget is {budget}, expected a positive number of fine-tunings")
-        judge = Judge(task.convention, level, margin, resolved.seed, task.words.unit)
+        usual = default_plan(candidates.n_layers)
+        judge = Judge(task.convention, level, margin, resolved.seed, task.words.unit, usual)
         folder.begin(_about(resolved, first, task, candidates, strategy, judge, budget, device))
         ledger = Ledger(folder.trials)
         if ledger.trials:

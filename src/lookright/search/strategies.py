@@ -174,7 +174,7 @@ class Shared(_AllPlans):
         per_update: plans of an update: 1, or 2, which divide its sentences, see `PlanDraw`.
         rate: what the learning rate is multiplied by when a finalist is trained.
         rounds: of scoring, where all of dev costs too much.
-        leaders: the most plans that go on to the next round of scoring, the causal one besides.
+        leaders: the most plans that go on to the next round of scoring, the causal and the default one besides.
     """
 
     name: ClassVar[str] = "shared"

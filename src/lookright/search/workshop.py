@@ -278,11 +278,15 @@ class _Race:
             self.seconds[plan] += seconds / len(self.running)
 
     def drop(self, leaders: int) -> None:
-        """Leave behind what is told apart from the best, and all but the leaders; the causal plan stays to compare."""
+        """Leave behind what is told apart from the best, and all but the leaders; causal and default plan stay."""
         verdict = self.shop.judge.verdict([trial for trial in self.trials() if trial.plan in self.running])
         among = {verdict.best, *verdict.not_told_apart}
         kept = [name for name in verdict.ranking if name in among][:leaders]
-        self.running = [plan for plan in self.running if plan.is_causal or self.shop.candidates.name_of(plan) in kept]
+        self.running = [
+            plan
+            for plan in self.running
+            if plan.is_causal or plan == self.shop.judge.default or self.shop.candidates.name_of(plan) in kept
+        ]
 
     def trials(self) -> list[Trial]:
         """What came of it so far, those that ran longest and best last."""

@@ -134,3 +134,16 @@ def test_token_budget_is_fast() -> None:
     assert len(token_budget(lengths, 4096)) > 100
     assert len(token_budget(lengths, 4096, layout="padded")) > 100
     assert time.perf_counter() - started < 10
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=50), st.integers(1, 200), st.integers(2, 4))
+def test_at_least_so_many_batches_of_like_size(lengths: list[int], budget: int, least: int) -> None:
+    batches = token_budget(lengths, budget, least=least)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    sizes = [sum(lengths[index] for index in batch) for batch in batches]
+    assert all(size <= budget or len(batch) == 1 for size, batch in zip(sizes, batches, strict=True))
+    if len(lengths) >= least:
+        assert len(batches) % least == 0 or len(batches) == len(lengths)
+        assert max(sizes) - min(sizes) <= 60
+    for batch in batches:
+        assert [lengths[index] for index in batch] == sorted(lengths[index] for index in batch)

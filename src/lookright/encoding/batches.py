@@ -100,7 +100,7 @@ def fill_lengths(total: int, longest: int) -> tuple[int, ...]:
     return (longest,) * whole + ((rest,) if rest else ())
 
 
-def token_budget(lengths: Sequence[int], budget: int, *, layout: Layout = "packed") -> list[list[int]]:
+def token_budget(lengths: Sequence[int], budget: int, *, layout: Layout = "packed", least: int = 1) -> list[list[int]]:
     """Group sequences into batches of at most `budget` tokens each, in ascending order of length.
 
     Args:
@@ -108,6 +108,8 @@ def token_budget(lengths: Sequence[int], budget: int, *, layout: Layout = "packe
         budget: tokens per batch: their sum when packed, rows times the longest row when padded. A sequence longer
             than the budget is a batch of its own.
         layout: what the batches will be collated to.
+        least: make so many packed batches, or a multiple of that, of about the same number of tokens each, as far as
+            there are sequences.
 
     Returns:
         Per batch, indices into `lengths`, sorted by length (equal ones in the order given).
@@ -121,6 +123,8 @@ def token_budget(lengths: Sequence[int], budget: int, *, layout: Layout = "packe
     ascending = np.asarray(lengths, np.int64)[order]
     total = np.concatenate(([0], np.cumsum(ascending)))
     indices: list[int] = order.tolist()
+    if layout == "packed" and least > 1 and len(indices) >= least:
+        return _dealt(indices, ascending, budget, least)
     batches = []
     start = 0
     while start < len(indices):
@@ -133,3 +137,11 @@ def token_budget(lengths: Sequence[int], budget: int, *, layout: Layout = "packe
         start = max(begin + 1, bisect_right(range(len(indices) + 1), budget, lo=begin + 1, key=cost) - 1)
         batches.append(indices[begin:start])
     return batches
+
+
+def _dealt(ascending: Sequence[int], lengths: NDArray[np.int64], budget: int, least: int) -> list[list[int]]:
+    """Deal sequences, which are sorted, out to a multiple of `least` batches; those of their lengths in that order."""
+    n = least * max(1, -(-int(lengths.sum()) // (least * budget)))
+    while n < len(ascending) and max(int(lengths[first::n].sum()) for first in range(n)) > budget:
+        n += least
+    return [list(ascending[first::n]) for first in range(min(n, len(ascending)))]

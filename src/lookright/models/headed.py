@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from lookright.attention import packed_kwargs, padded_kwargs
 from lookright.models.config import LookRightConfig
+from lookright.models.dropout import ThreadDropout
 from lookright.models.settings import HeadSettings
 from lookright.models.trunk import trunk_given
 
@@ -45,7 +46,7 @@ class HeadedModel(PreTrainedModel):  # type: ignore[misc]
         self.backbone = backbone
         self.settings = settings
         self.is_encoder = not hasattr(backbone.config.get_text_config(), "lookright_right_contexts")
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = ThreadDropout(settings.dropout)
         self.score = new_linear(backbone, n_outputs)
         self.all_tied_weights_keys: dict[str, str] = {}
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from lookright.models.config import LookRightConfig
+from lookright.models.dropout import ThreadDropout
 from lookright.models.headed import HeadedModel, keep_rows, new_linear
 from lookright.models.settings import TaggerSettings
 
@@ -102,7 +103,7 @@ def extend_labels(model: LookRightForTokenClassification, settings: TaggerSettin
     new = new_linear(model.backbone, len(settings.labels)).to(old.weight.device, old.weight.dtype)
     added = keep_rows(old, new, model.settings.label_to_id, settings.labels)
     model.score = new
-    model.dropout = nn.Dropout(settings.dropout)
+    model.dropout = ThreadDropout(settings.dropout)
     model.settings = settings
     return added
 

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from lookright.data.texts import Target
 from lookright.models.config import LookRightConfig
+from lookright.models.dropout import ThreadDropout
 from lookright.models.headed import HeadedModel, keep_rows, new_linear
 from lookright.models.pooling import Segments, pool_tokens, pool_windows
 from lookright.models.text_settings import TextSettings
@@ -177,7 +178,7 @@ def extend_text_labels(model: LookRightForSequenceClassification, settings: Text
             model.attention = new_linear(model.backbone, 1).to(old.weight.device, old.weight.dtype)
             nn.init.zeros_(model.attention.weight)
     model.score = new
-    model.dropout = nn.Dropout(settings.dropout)
+    model.dropout = ThreadDropout(settings.dropout)
     model.settings = settings
     return added
 

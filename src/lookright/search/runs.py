@@ -84,6 +84,16 @@ class PlansCollator:
         """It is halved where memory runs out."""
         self.collate.budget = budget
 
+    @property
+    def least(self) -> int:
+        """Micro-batches of a part, at least."""
+        return self.collate.least
+
+    @least.setter
+    def least(self, least: int) -> None:
+        """Set by the loop."""
+        self.collate.least = least
+
     def __call__(self, update: Sequence[Any]) -> dict[str, Any]:
         """As `Collate`; each micro-batch says which plan of the update it is for."""
         parts = [part for number in range(self.n_plans) if (part := update[number :: self.n_plans])]
@@ -117,6 +127,10 @@ class SharedTrainer(TaggerTrainer):
         self.draw = draw
         tagger: Any = model
         self.switch = plan_switch(tagger.backbone)
+
+    def in_halves(self) -> bool:
+        """Micro-batches under different plans cannot be computed at once; and plans are switched for each of them."""
+        return False
 
     def compute_loss(
         self,

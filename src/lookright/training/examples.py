@@ -246,11 +246,13 @@ class Collator:
         sentences: where they come from.
         budget: sub-words per micro-batch.
         layout: packed rows, where the model takes them, or padded ones.
+        least: micro-batches of an update, at least.
     """
 
     sentences: TrainingSentences
     budget: int
     layout: Literal["packed", "padded"]
+    least: int = 1
 
     def __call__(self, update: Sequence[list[Example]]) -> dict[str, Any]:
         """Return `micro_batches` (keyword arguments of the model's forward) and `n_words`, the words that count.
@@ -259,7 +261,9 @@ class Collator:
         a smaller budget.
         """
         examples = [example for sentence in update for example in sentence] or [self.sentences.weightless()]
-        groups = token_budget([len(example.window) for example in examples], self.budget, layout=self.layout)
+        groups = token_budget(
+            [len(example.window) for example in examples], self.budget, layout=self.layout, least=self.least
+        )
         batches = [self.batch([examples[index] for index in group]) for group in groups]
         n_words = sum(int((batch["labels"] != IGNORED).sum()) for batch in batches)
         made_of = {"update": update, "n_examples": len(examples), "budget": self.budget}

@@ -122,17 +122,19 @@ class TextCollator:
         texts: where they come from.
         budget: sub-words per micro-batch; a text that has more is one of its own.
         layout: packed rows, where the model takes them, or padded ones.
+        least: micro-batches of an update, at least.
     """
 
     texts: TrainingTexts
     budget: int
     layout: Literal["packed", "padded"]
+    least: int = 1
 
     def __call__(self, update: Sequence[TextExample]) -> dict[str, Any]:
         """As `Collator` does for sentences; `n_words` is the number of texts, whose losses are summed."""
         examples = list(update) or [self.texts.weightless()]
         lengths = [sum(len(window) for window in example.windows) for example in examples]
-        groups = token_budget(lengths, self.budget, layout=self.layout)
+        groups = token_budget(lengths, self.budget, layout=self.layout, least=self.least)
         batches = [self.batch([examples[index] for index in group]) for group in groups]
         made_of = {"update": update, "n_examples": len(examples), "budget": self.budget}
         return {"micro_batches": batches, "n_words": len(update), **made_of}

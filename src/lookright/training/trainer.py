@@ -33,6 +33,7 @@ from lookright.models.settings import LONGEST_WINDOW
 from lookright.models.store import refuse_damaged
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
+from lookright.training.halves import AT_ONCE, draws_in_order, gradients_in_halves, waits_passively
 from lookright.training.opening import Opening
 from lookright.training.optimizers import hidden_matrices, make_optimizer
 from lookright.training.pretraining.recipe import PretrainRecipe
@@ -60,9 +61,10 @@ class Examples(Protocol):
 
 
 class Collate(Protocol):
-    """Puts the examples of an update together as micro-batches of at most `budget` sub-words each."""
+    """Puts the examples of an update together as micro-batches: at most `budget` sub-words each, at least `least`."""
 
     budget: int
+    least: int
 
     def __call__(self, update: Any) -> dict[str, Any]:
         """`micro_batches` (keyword arguments of a forward) and `n_words`, how many losses are in their sum.
@@ -201,6 +203,8 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         self.trained_names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         super().__init__(model=model, args=args, train_dataset=examples, data_collator=collator)
         self.remove_callback(PrinterCallback)  # it writes to stdout
+        self.halved = self.in_halves()
+        collator.least = AT_ONCE if self.halved else 1
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Updates: lists of this process's examples, put together as micro-batches."""
@@ -249,6 +253,18 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
                 torch.cuda.empty_cache()
             self._halve_budget(inputs["micro_batches"])
 
+    def in_halves(self) -> bool:
+        """Whether two threads compute half of an update each."""
+        recipe = self.recipe
+        return (
+            self.args.device.type == "cpu"
+            and self.args.world_size == 1
+            and torch.get_num_threads() >= AT_ONCE
+            and waits_passively()
+            and not (recipe.compile or recipe.gradient_checkpointing or self.plan.fault)
+            and not draws_in_order(self.model)
+        )
+
     def _gradients(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
         """Add the gradients of an update to the weights'; its loss, as `training_step` returns it."""
         batches: list[dict[str, Any]] = inputs["micro_batches"]
@@ -260,12 +276,19 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
         # Gradients are averaged over processes, so that the mean over words needs the number of processes back.
         scale = self.args.world_size / max(1, n_words)
         lost = max(1, self.plan.fault)  # the fault divides by the number of batches of which one is left
+
+        def loss_of(batch: Mapping[str, Any]) -> Tensor:
+            with self.autocast():
+                loss: Tensor = self.compute_loss(model, self._on_device(batch)) * scale
+            return loss
+
+        if len(batches) >= AT_ONCE and self.halved:
+            return gradients_in_halves(model, batches, loss_of, self.accelerator.backward)
         total = torch.zeros((), device=self.args.device)
         for index, batch in enumerate(batches):
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                with self.autocast():
-                    loss = self.compute_loss(model, self._on_device(batch)) * scale
+                loss = loss_of(batch)
                 self.accelerator.backward(loss if lost == 1 else loss / lost)
             total += loss.detach()
         return total

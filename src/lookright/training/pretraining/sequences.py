@@ -102,12 +102,14 @@ class SequenceCollator:
         budget: sub-words per micro-batch.
         layout: packed rows, where the model takes them, or padded ones.
         pad_id: fills up padded rows.
+        least: micro-batches of an update, at least.
     """
 
     weightless: Targets
     budget: int
     layout: Literal["packed", "padded"]
     pad_id: int
+    least: int = 1
 
     def __call__(self, update: Sequence[Targets]) -> dict[str, Any]:
         """Return `micro_batches`, as `n_words` the targets that count, and `n_tokens`, the sub-words.
@@ -117,7 +119,7 @@ class SequenceCollator:
         """
         examples = list(update) or [self.weightless]
         lengths = [len(example.input_ids) for example in examples]
-        groups = token_budget(lengths, self.budget, layout=self.layout)
+        groups = token_budget(lengths, self.budget, layout=self.layout, least=self.least)
         batches = [self.batch([examples[index] for index in group]) for group in groups]
         return {
             "micro_batches": batches,

@@ -26,7 +26,7 @@ def test_items_come_in_order_from_other_threads() -> None:
     found = [(item, future.result()) for item, future in in_threads(compute, range(20))]
     assert [item for item, _ in found] == [own[0] for _, own in found] == list(range(20))
     assert {own[1] for _, own in found} == {1}
-    assert all(own[2].startswith("lookright-batch") and own[3] for _, own in found)
+    assert all(own[2].startswith("batch-of-lookright") and own[3] for _, own in found)
     assert torch.get_num_threads() == 4
     assert [future.result()[1] for _, future in in_threads(compute, [1, 2])] == [2, 2]
     new: list[int] = []

@@ -58,7 +58,7 @@ def test_gradients_are_those_of_one_after_the_other_and_the_same_again(n: int) -
             assert total.equal(again[0])
             assert all(map(torch.equal, found, again[1]))
         assert not total.equal(gradients(8)[0])
-    assert all(name.startswith("lookright-batch") for name in used)
+    assert all(name.startswith("batch-of-lookright") for name in used)
     net = model()
     torch.manual_seed(7)
     losses = []

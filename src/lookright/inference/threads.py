@@ -61,7 +61,7 @@ def in_threads(
 @functools.cache
 def _pool(at_once: int, cores: int) -> ThreadPoolExecutor:
     """Threads of so many cores each. They are kept: memory that a thread has freed serves that thread only."""
-    pool = ThreadPoolExecutor(at_once, "lookright-batch")
+    pool = ThreadPoolExecutor(at_once, "batch-of-lookright")
     all_there = threading.Barrier(at_once)
 
     def begin() -> None:

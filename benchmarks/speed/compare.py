@@ -88,6 +88,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="measure training with compiled layers, too")
     parser.add_argument("--data", type=Path, help="for steady: folder with one folder per set, see benchmarks/quality")
     parser.add_argument("--sets", nargs="+", default=["wnut17", "conll2000-chunk"], help="for steady: of DATA")
+    parser.add_argument("--steady-updates", type=int, help="for steady: of each run; else as many as the product takes")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try things out")
     parser.add_argument("--table", action="store_true", help="run nothing, show what was measured")
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
@@ -101,6 +102,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         parser.error("--record keeps whole measurements, and the command line: no --quick, and no absolute path")
     base = QUICK if args.quick else Sizes()
     wanted = {"rounds": args.rounds, "train": args.train_sentences, "predict": args.predict_sentences}
+    wanted["steady_updates"] = args.steady_updates
     args.sizes = Sizes(**{**vars(base), **{name: value for name, value in wanted.items() if value}})
     return args
 

@@ -158,7 +158,7 @@ def test_a_resumption_of_nothing_is_said(tiny_llama: Path, tmp_path: Path, caplo
         assert f"{out} {told}" in caplog.messages
         (out / "report.json").unlink()  # stopped just before its end
         caplog.clear()
-        with pytest.raises(RecipeError, match="budget was 2.0 and is 1.0 now"):
+        with pytest.raises(RecipeError, match=r"budget was 2\.0 and is 1\.0 now"):
             search(tiny_llama, out, budget=1.0, **options)
     assert not any(told in message for message in caplog.messages)
 

@@ -12,8 +12,8 @@ import lookright
 import toys
 from lookright.api import studies
 from lookright.api.studies import fine_tune, gpus_in_sight, report_study, run_study
-from lookright.errors import OutputError, RecipeError
-from lookright.study.definition import Study
+from lookright.errors import DataError, OutputError, RecipeError
+from lookright.study.definition import Study, StudyModel
 from lookright.study.matrix import jobs_of
 from lookright.study.rows import Counts, Row, read_rows
 
@@ -204,9 +204,63 @@ def test_a_study_of_sentences_and_of_texts(texts: Path) -> None:
 
 def test_data_that_is_not_there_is_found_before_anything_is_run(place: Path) -> None:
     (place / "test.conll").unlink()
-    with pytest.raises(RecipeError, match=r"\[dataset.toy\] .*test.conll: no such file"):
+    with pytest.raises(RecipeError, match=r"toy.toml: \[dataset.toy\] .*test.conll: no such file"):
         run_study(place / "toy.toml", place / "out", plots=False)
     assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("here\tB-LOC\n\nthere\n", "test.conll:3: one column"),
+        ("", "test.conll"),
+        ("here\nthere\n", "test.conll"),
+        (None, "this is a directory"),
+    ],
+)
+def test_data_that_cannot_be_read_is_found_before_anything_is_run(place: Path, text: str | None, told: str) -> None:
+    (place / "test.conll").unlink()
+    if text is None:
+        (place / "test.conll").mkdir()
+    else:
+        (place / "test.conll").write_text(text)
+    with pytest.raises(DataError, match=rf"toy.toml: \[dataset.toy\] .*{told}"):
+        run_study(place / "toy.toml", place / "out", plots=False)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ("./none", "none: no such folder; paths of a study are relative to the study file"),
+        ("a/b/none", "a/b/none: no such folder"),
+        ("toy.toml", "toy.toml is a file; expected a model folder"),
+        ("hollow", "has no config.json"),
+        ("lost", "holds no weights"),
+        ("shallow", 'mask plan "0000" has 4 groups but the model has 2 layers'),
+        ("encoder", "bert is an encoder"),
+    ],
+)
+def test_a_base_that_is_not_there_is_found_before_anything_is_run(
+    place: Path, tiny_encoder: Path, base: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    (place / "hollow").mkdir()
+    (place / "lost").mkdir()
+    (place / "lost" / "config.json").write_bytes((place / "base" / "config.json").read_bytes())
+    (place / "encoder").symlink_to(tiny_encoder)
+    if base == "shallow":
+        toys.llama_folder(place / "shallow", layers=2)
+    (place / "toy.toml").write_text(TEXT.replace('base = "base"', f'base = "{base}"'), encoding="utf-8")
+    with pytest.raises(RecipeError, match=rf"^toy.toml: \[model.llama\] base: .*{told}"):
+        run_study("toy.toml", "out", plots=False)
+    assert not (place / "out").exists()
+
+
+def test_what_a_hub_has_is_left_to_the_runs(place: Path) -> None:
+    study = Study.from_toml(place / "toy.toml")
+    for name in ("lookright-nano", "somebody/some-model", "some-model"):
+        studies.check_base(study, StudyModel("llama", name))
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,14 @@ def flags(files: Path, out: Path, *more: str) -> list[str]:
     return [*named, "--out", str(out), *QUICK, *more]
 
 
+SEARCHED = ["--plans", "0000", "0011", "0,0,2,2", "--strategy", "exhaustive"]
+
+
 @pytest.fixture(scope="module")
 def searched(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search over three plans. Shared: read only."""
     out = tmp_path_factory.mktemp("search") / "out"
-    plans = ["--plans", "0000", "0011", "0,0,2,2", "--strategy", "exhaustive"]
-    assert main(["search", *flags(files, out, *plans), "--quiet"]) == 0
+    assert main(["search", *flags(files, out, *SEARCHED), "--quiet"]) == 0
     return out
 
 
@@ -50,18 +52,68 @@ def test_the_folder_predicts(searched: Path, files: Path, run: Any) -> None:
 
 def test_a_search_that_is_done_shows_its_report_again(searched: Path, files: Path, run: Any) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in searched.iterdir()}
-    plans = ["--plans", "0000", "0011", "0,0,2,2", "--strategy", "exhaustive"]
-    done = run("search", *flags(files, searched, *plans), "--resume")
+    done = run("search", *flags(files, searched, *SEARCHED), "--resume")
     assert (done.code, "is done" in done.err) == (0, True)
     assert done.out == (searched / "report.md").read_text()
     assert {path.name: path.stat().st_mtime_ns for path in searched.iterdir()} == before
 
 
 def test_a_search_that_is_done_is_still_scored_on_test(searched: Path, files: Path, run: Any) -> None:
-    done = run("search", *flags(files, searched, "--test", f"{files}/test.conll"), "--resume", "--json")
+    done = run("search", *flags(files, searched, *SEARCHED, "--test", f"{files}/test.conll"), "--resume", "--json")
     assert done.code == 0, done.err
     again = run("evaluate", searched, files / "test.conll", "--json")
     assert json.loads(done.out)["test"]["f1"] == json.loads(again.out)["f1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--budget", "2"], "budget was 3.0 and is 2.0 now"),
+        (["--strategy", "halving"], 'strategy: name was "exhaustive" and is "halving" now'),
+        (["--plans", "0000", "0011"], "plans was"),
+        (["--epochs", "2"], "epochs was 1.0 and is 2.0 now"),
+        (["--seed", "3"], "seed was 0 and is 3 now"),
+        (["--dropout", "0.3"], "dropout was 0.1 and is 0.3 now"),
+        (["--train", "test.conll"], "train data was"),
+        (["--dev", "test.conll"], "dev data was"),
+        (["--base", "tagger"], "base: weights was"),
+    ],
+)
+def test_a_search_that_is_done_is_no_other_one(
+    searched: Path, files: Path, fails: Any, arguments: list[str], told: str
+) -> None:
+    changed = [f"{files}/{name}" if (files / name).exists() else name for name in arguments]
+    assert told in fails("search", *flags(files, searched, *SEARCHED, *changed), "--resume", code=2).err
+
+
+def test_a_search_that_is_done_keeps_what_was_automatic(searched: Path, files: Path, run: Any) -> None:
+    given = [flag for flag in flags(files, searched, *SEARCHED) if flag not in ("--learning-rate", "5e-3")]
+    assert run("search", *given, "--resume").code == 0
+
+
+def test_groups_of_a_search_that_is_done(files: Path, tmp_path: Path, run: Any, fails: Any) -> None:
+    out = tmp_path / "out"
+    given = flags(files, out, "--groups", "2", "--resume")
+    begun = run("search", *given)
+    assert begun.code == 0, begun.err
+    assert f"{out} has no search to go on with: beginning at the beginning" in begun.err
+    assert run("search", *given).code == 0
+    assert "plans was" in fails("search", *flags(files, out, "--groups", "1", "--resume"), code=2).err
+    assert "plans was" in fails("search", *flags(files, out, "--resume"), code=2).err
+
+
+def test_test_data_is_looked_at_before_the_search(
+    files: Path, tmp_path: Path, fails: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lookright.api.searching.run_search", None)
+    odd, out = tmp_path / "odd.conll", tmp_path / "out"
+    odd.write_text("here\tB-XYZ\n")
+    told = fails("search", *flags(files, out, "--test", str(odd))).err
+    assert "odd.conll: train and test share no type: train has LOC, ORG, PER; test has XYZ" in told
+    odd.write_text("here\tB-XYZ\nJordan\tB-LOC\n")
+    told = fails("search", *flags(files, out, "--test", str(odd), "--strict-labels")).err
+    assert "test has types that train has not: XYZ" in told
+    assert not out.exists()
 
 
 def test_train_with_plan_auto(files: Path, tmp_path: Path, run: Any) -> None:

@@ -212,12 +212,20 @@ def test_search_and_plan_auto(data: Path, tiny_llama: Path, tmp_path: Path, caps
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     given: list[Any] = ["--base", tiny_llama, "--train", tmp_path / "train.jsonl", "--dev", "0.5", "--epochs", "1"]
     given += ["--test", data / "test.csv", "--text-column", "body", "--label-column", "topic", "--device", "cpu"]
+    odd = tmp_path / "odd.csv"
+    odd.write_text("body,topic\nfine,odd\n")
+    code, _, err = lookright(capsys, "search", *given, "--test", odd, "--out", tmp_path / "none")
+    assert (code, "test has none of the classifier's labels" in err, (tmp_path / "none").exists()) == (1, True, False)
     code, out, err = lookright(capsys, "search", *given, "--plans", "0000", "1111", "--out", tmp_path / "a", "--json")
     assert code == 0, err
     account = json.loads(out)
     assert (account["dev"]["score"], account["test"]["headline"]) == ("accuracy", "accuracy")
     assert "saved to" in err
     assert "the text classifier, report.md" in err
+    again = ["search", *given, "--plans", "0000", "1111", "--out", tmp_path / "a", "--resume"]
+    assert lookright(capsys, *again)[0] == 0
+    code, _, err = lookright(capsys, *again, "--pooling", "last")
+    assert (code, 'pooling was "mean" and is "last" now' in err) == (2, True)
     code, out, err = lookright(capsys, "predict", tmp_path / "a", data / "dev.jsonl")
     assert (code, len(out.splitlines())) == (0, 10)
     code, out, err = lookright(capsys, "train", *given, "--plan", "auto", "--dry-run")

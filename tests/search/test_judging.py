@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lookright.errors import RecipeError
 from lookright.metrics import paired_bootstrap, scores_of_counts
 from lookright.plan import MaskPlan
 from lookright.search.judging import SAMPLES, Judge, rank
@@ -121,6 +123,17 @@ def test_only_sentences_that_both_were_scored_on_are_compared() -> None:
 def test_what_was_left_behind_on_fewer_sentences_ranks_behind() -> None:
     lucky = trial("1111", 0.9, n=20)
     assert [one.name for one in rank([lucky, trial("0000", 0.5), trial("0011", 0.6)])] == ["0011", "0000", "1111"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"level": value} for value in (0.0, 1.0, 95, -0.1, math.nan, math.inf)]
+    + [{"margin": value} for value in (-0.001, 1.5, math.nan, math.inf)],
+)
+def test_levels_and_margins_are_checked(options: dict[str, float]) -> None:
+    (name,) = options
+    with pytest.raises(RecipeError, match=f"{name} is .*, expected a number"):
+        judge(**options)
 
 
 def test_nothing_found_by_any_plan() -> None:

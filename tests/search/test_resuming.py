@@ -150,6 +150,19 @@ def test_a_search_that_is_done_is_not_begun_again(tiny_llama: Path, whole: Path)
         search(tiny_llama, whole, resume=True)
 
 
+def test_a_resumption_of_nothing_is_said(tiny_llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out, told = tmp_path / "out", "has no search to go on with: beginning at the beginning"
+    options: dict[str, Any] = {"strategy": "exhaustive", "plans": ["0000", "0011"], "resume": True}
+    with caplog.at_level("INFO", "lookright"):
+        search(tiny_llama, out, **options)
+        assert f"{out} {told}" in caplog.messages
+        (out / "report.json").unlink()  # stopped just before its end
+        caplog.clear()
+        with pytest.raises(RecipeError, match=r"budget was 2\.0 and is 1\.0 now"):
+            search(tiny_llama, out, budget=1.0, **options)
+    assert not any(told in message for message in caplog.messages)
+
+
 def test_a_search_that_came_to_nothing_leaves_nothing(tiny_llama: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(RecipeError, match="too little for one update"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from search_support import DEV, TRAIN, TRAINING, search, toy_data
 
+import toys
 from lookright import Tagger
 from lookright.attention import check_plan, current_plan
 from lookright.errors import LookRightError
@@ -119,6 +121,23 @@ def test_plan_auto_searches_within_fit(tiny_llama: Path, tmp_path: Path) -> None
         tagger.fit(TRAIN, DEV, plan="auto", progress=False)
 
 
+def test_a_shallow_base_has_fewer_groups(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As `fit(plan="auto")` on it has; groups that are asked for must be there."""
+    base = toys.llama_folder(tmp_path / "base", layers=2)
+    with caplog.at_level(logging.INFO, "lookright"):
+        result = search(base, strategy="ladder").result
+    assert [trial.name for trial in result.trials] == ["00", "01", "11"]
+    assert "the base has fewer than 4 layers: each one is a group of its own (2)" in caplog.messages
+    with pytest.raises(LookRightError, match="only 2 layers; take --groups 2"):
+        search(base, groups=4)
+
+
+def test_a_dev_set_that_is_train_is_said_once(tiny_llama: Path, caplog: pytest.LogCaptureFixture) -> None:
+    search(tiny_llama, dev=TRAIN, plans=["0000", "0011"], strategy="exhaustive", budget=1)
+    found = [record for record in caplog.records if "40 sentences of dev (100.0%) also in train" in record.message]
+    assert [record.levelname for record in found] == ["WARNING"]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -132,6 +151,8 @@ def test_plan_auto_searches_within_fit(tiny_llama: Path, tmp_path: Path) -> None
         ({"budget": 0.05}, "too little for one update"),
         ({"budget": -1.0}, "expected a positive number"),
         ({"resume": True}, "no out folder to resume from"),
+        ({"level": 95}, "level is 95, expected a number between 0 and 1, such as 0.95"),
+        ({"margin": -0.1}, "margin is -0.1, expected a number from 0 to 1, such as 0.003 for 0.3 points"),
     ],
 )
 def test_what_cannot_be_searched_is_one_clear_line(tiny_llama: Path, options: dict[str, Any], told: str) -> None:
@@ -163,6 +184,7 @@ def test_several_processes_are_refused(tiny_llama: Path, monkeypatch: pytest.Mon
         {"share": 0.9, "scoring": 0.1},
         {"rate": 0.0},
         {"rate": math.nan},
+        {"rate": math.inf},
         {"finalists": 0},
         {"leaders": 0},
     ],

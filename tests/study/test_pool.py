@@ -124,6 +124,17 @@ def test_the_time_left_is_said_in_rounds_of_all_processes(tmp_path: Path) -> Non
     assert "left" not in lines[3]
 
 
+def test_the_time_of_runs_that_failed_says_nothing_of_the_others() -> None:
+    lines: list[str] = []
+    tally = pool._Tally(4, 1, lines.append)
+    done = row_of(jobs_of("a")[0].cell, counts_of(0.5, 0))
+    tally.add("a", {**done, "status": "failed", "error": "no luck", "seconds": 6000.0}, again=True)
+    tally.add("b", {**done, "status": "failed", "error": "no luck", "seconds": 6000.0}, again=False)
+    tally.add("c", done, again=False)
+    assert ["left" in line for line in lines] == [False, False, True]
+    assert "about 2 min left" in lines[2]  # c and what is tried again: a minute each
+
+
 def test_durations_in_words() -> None:
     assert [duration(s) for s in (3.4, 89, 100, 5000, 6000)] == ["3 s", "89 s", "2 min", "83 min", "1.7 h"]
 

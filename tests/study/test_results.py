@@ -21,7 +21,7 @@ from lookright.study.matrix import jobs_of
 from lookright.study.plans import SIXTEEN
 from lookright.study.results import Branch, StudyResults, results_of, system_name
 from lookright.study.rows import Counts, Row
-from lookright.study.tables import comparisons_csv, document, results_csv, to_latex, to_markdown, to_text
+from lookright.study.tables import Table, comparisons_csv, document, results_csv, to_latex, to_markdown, to_text
 from made_up_runs import counts_of
 
 EVIL = "<script>alert('&_%$#{}~^|')</script>"
@@ -202,6 +202,26 @@ def test_markdown_and_latex_escape(results: StudyResults) -> None:
     assert latex.count("\\begin{tabular}") == latex.count("\\end{tabular}") == latex.count("\\toprule") > 3
     assert "±" not in latex
     assert not re.search(r"(?<!\\)[%#](?! Needs)", latex)
+
+
+def test_a_minus_in_latex_is_no_hyphen() -> None:
+    cells = ["0011 - 0000", "-0.52", "-1.30 to -0.20", "-", "a-long-name-5", "1e-05", "0,-1,2", "(-3 %)"]
+    latex = to_latex([Table("gain -0.30 of wnut-17", [cells])])
+    found = re.search(r"(0011.*) \\\\", latex)
+    assert found is not None
+    assert found[1].split(" & ") == [
+        "0011 $-$ 0000", "$-$0.52", "$-$1.30 to $-$0.20", "-", "a-long-name-5", "1e-05", "0,-1,2", r"($-$3 \%)"
+    ]  # fmt: skip
+    assert "\\caption{gain $-$0.30 of wnut-17}" in latex
+
+
+def test_no_figure_of_a_study_has_a_hyphen_in_latex() -> None:
+    study = study_of(baseline="1111")
+    found = results_of(study, *made_up(study), samples=100)
+    assert found is not None
+    latex = to_latex(document(found))
+    assert "$-$" in latex
+    assert not re.search(r"(?<![\w$])-\d| - ", latex)
 
 
 def test_csv_has_a_line_for_each_system_and_comparison(results: StudyResults) -> None:

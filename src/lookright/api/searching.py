@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +19,7 @@ from lookright.api.text_inputs import LabeledTexts
 from lookright.attention import is_encoder
 from lookright.data import Dataset, TextDataset
 from lookright.errors import OutputError, RecipeError, UnsupportedModelError
-from lookright.models.base import install_plan, load_config, load_tokenizer, resolve_folder
+from lookright.models.base import fingerprint, install_plan, load_config, load_tokenizer, resolve_folder
 from lookright.models.bundled import BUNDLED
 from lookright.models.compare import compare_logits
 from lookright.models.headed import HeadedModel
@@ -29,7 +30,7 @@ from lookright.search.folder import SearchFolder
 from lookright.search.judging import LEVEL, MARGIN
 from lookright.search.result import SearchResult
 from lookright.search.search import check_possible, run_search
-from lookright.search.strategies import DEFAULT, Ladder, Strategy, strategy_of
+from lookright.search.strategies import DEFAULT, Ladder, Strategy, account_of, strategy_of
 from lookright.search.tasks import task_for
 from lookright.training.recipe import Recipe
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from lookright.training.fit import Trained
+
+log = logging.getLogger("lookright")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,7 @@ def search_plan(
     out: str | Path | None = None,
     strategy: str | Strategy = DEFAULT,
     budget: float | None = None,
-    groups: int = GROUPS,
+    groups: int | None = None,
     contexts: Sequence[int] = CAUSAL_OR_OPEN,
     plans: Sequence[PlanSpec] | None = None,
     most_look_ahead: int | None = None,
@@ -94,11 +97,11 @@ def search_plan(
         out: a folder for the model, the report and the rows of the search, which it can be resumed from.
         strategy: `shared`, `ladder`, `halving`, `exhaustive`; or one of `lookright.search.strategies` with options.
         budget: in multiples of one fine-tuning; by default the strategy's own.
-        groups: of layers.
+        groups: of layers; by default 4, or as many as there are layers.
         contexts: the right contexts that a group may have: 0 is causal, -1 open, k > 0 a look-ahead of k sub-words.
         plans: the plans to search, one by one, in place of all those of the groups.
         most_look_ahead: leave out plans that look further ahead than so many sub-words in all.
-        level: of the intervals by which plans are told apart.
+        level: of the intervals by which plans are told apart, between 0 and 1.
         margin: how far below the best on dev (from 0 to 1) a plan that is not told apart from it may be to tie with
             it; of those that tie, the plan with the fewest open layers is taken.
         recipe: the options of one fine-tuning.
@@ -106,7 +109,7 @@ def search_plan(
         options: the fields of `Recipe` by name, on top of `recipe`.
 
     Raises:
-        RecipeError: no dev, an unknown strategy, a saved model as base, a folder of another search, a regression.
+        RecipeError: no dev, a saved model as base, a folder of another search, a regression, an option out of range.
         UnsupportedModelError: an encoder, which has no plan.
         PlanError: fewer layers than groups, or plans that cannot be read.
         DataError: a dev set that is too small to tell plans apart.
@@ -128,7 +131,7 @@ def search_plan(
     if is_tagger_folder(folder):
         raise RecipeError(f"{given} is a saved model, which has its own plan; search from its base")
     config = load_config(folder, trust_remote_code=recipe.trust_remote_code)
-    candidates = candidates_of(config, chosen, groups, contexts, plans, most_look_ahead)
+    candidates = candidates_of(layers_of(config), chosen, groups, contexts, plans, most_look_ahead)
     tokenizer = load_tokenizer(folder, trust_remote_code=recipe.trust_remote_code)
     trained = class_of(str(recipe.task))(None, tokenizer, device=recipe.device, token_budget=recipe.token_budget)
 
@@ -176,7 +179,7 @@ def fit_with_search(
             "its base"
         )
     strategy = strategy_of(DEFAULT)
-    candidates = candidates_of(model.backbone.config, strategy, None, CAUSAL_OR_OPEN, None, None)
+    candidates = candidates_of(layers_of(model.backbone.config), strategy, None, CAUSAL_OR_OPEN, None, None)
 
     def make(plan: MaskPlan) -> HeadedModel:
         install_plan(model.backbone, plan, recipe.backend)
@@ -212,8 +215,22 @@ def check_out(out: Path | None, *, resume: bool) -> None:
         raise OutputError(f"the search in {out} is done, and its model is there; give a new folder for another one")
 
 
+def layers_of(config: PreTrainedConfig) -> int:
+    """How many layers a decoder has.
+
+    Raises:
+        UnsupportedModelError: an encoder.
+    """
+    if is_encoder(config):
+        raise UnsupportedModelError(
+            f"{config.model_type} is an encoder: each of its layers already sees everything, so there is no "
+            "plan to search; train it as it is (`lookright train`), or take a decoder"
+        )
+    return int(config.get_text_config().num_hidden_layers)
+
+
 def candidates_of(
-    config: PreTrainedConfig,
+    n_layers: int,
     strategy: Strategy,
     groups: int | None,
     contexts: Sequence[int],
@@ -223,29 +240,75 @@ def candidates_of(
     """The plans of a search over a base.
 
     Args:
-        config: of the base.
+        n_layers: of the base.
         strategy: which may choose among the plans of the groups.
         groups: of layers; None: the usual number, or as many as there are layers.
         contexts, plans, most_look_ahead: as for `search_plan`.
 
     Raises:
-        UnsupportedModelError: an encoder.
         RecipeError: plans one by one for a ladder, which makes its own.
         PlanError: plans that cannot be read or do not fit.
     """
-    text = config.get_text_config()
-    if is_encoder(config):
-        raise UnsupportedModelError(
-            f"{config.model_type} is an encoder: each of its layers already sees everything, so there is no "
-            "plan to search; train it as it is (`lookright train`), or take a decoder"
-        )
-    n_layers = int(text.num_hidden_layers)
     if plans is None:
         usual = min(GROUPS, n_layers) if groups is None else groups
+        if groups is None and usual < GROUPS:
+            log.info("the base has fewer than %d layers: each one is a group of its own (%d)", GROUPS, usual)
         return strategy.candidates(n_layers, usual, contexts, most_look_ahead)
     if isinstance(strategy, Ladder):
         raise RecipeError("the ladder has plans of its own; leave out the list of plans, or take another strategy")
     return Candidates.of_specs(plans, n_layers, most_look_ahead=most_look_ahead)
+
+
+def check_done(
+    out: Path,
+    recipe: Recipe,
+    *,
+    strategy: str | Strategy = DEFAULT,
+    budget: float | None = None,
+    groups: int | None = None,
+    contexts: Sequence[int] = CAUSAL_OR_OPEN,
+    plans: Sequence[PlanSpec] | None = None,
+    most_look_ahead: int | None = None,
+) -> None:
+    """Hold what is asked for against a search that is done, as a resumption does with one that is not.
+
+    Automatic values, which only the model settles, are taken to be what they were.
+
+    Args:
+        out: the folder of the search.
+        recipe: of one fine-tuning; base, train and dev as paths.
+        strategy, budget, groups, contexts, plans, most_look_ahead: as for `search_plan`.
+
+    Raises:
+        RecipeError: it is another search; what differs is named.
+        DataError, ModelFolderError, OutputError: data, base or folder cannot be read.
+    """
+    folder, chosen = SearchFolder(out), strategy_of(strategy)
+    before = folder.about()
+    candidates = candidates_of(int(before["layers"]), chosen, groups, contexts, plans, most_look_ahead)
+    asked: dict[str, Any] = {
+        "strategy": account_of(chosen),
+        "plans": list(candidates.names),
+        "budget": chosen.budget_for(len(candidates)) if budget is None else budget,
+        "recipe": before["recipe"] | options_asked(recipe, before["recipe"]),
+    }
+    folder.compare(asked)
+    read = Reader(task_of(recipe, recipe.train), recipe)
+    train, dev = with_dev(read(recipe.train, "train"), recipe.dev, read)
+    base = resolve_folder(str(recipe.base), revision=recipe.revision, trust_remote_code=recipe.trust_remote_code)
+    folder.compare({
+        "train data": train.content_hash(), "dev data": dev.content_hash(), "base": {"weights": fingerprint(base)}
+    })  # fmt: skip
+
+
+def options_asked(recipe: Recipe, before: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a recipe that can be held against those of a search: not those that are automatic or files."""
+    options, elsewhere = recipe.options(), ("plan", "train", "dev")
+    return {
+        name: value
+        for name, value in recipe.to_dict().items()
+        if name in before and name not in elsewhere and not (value is None and options[name].auto is not None)
+    }
 
 
 def with_dev(train: LabeledData, dev: Any, read: Reader) -> tuple[LabeledData, LabeledData]:

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lookright.errors import RecipeError
-from lookright.study.definition import Study, StudyData, StudyRecipe, base_of, file_of
+from lookright.errors import DataError, LookRightError, RecipeError
+from lookright.models.bundled import BUNDLED
+from lookright.plan import MaskPlan
+from lookright.study.definition import Study, StudyData, StudyModel, StudyRecipe, base_of, file_of
 from lookright.study.matrix import StudyJob, difference, jobs_of, now
 from lookright.study.plans import OWN
 from lookright.training.defaults import Facts
@@ -253,7 +255,8 @@ def run_study(
         say: where lines for people go.
 
     Raises:
-        RecipeError: a study file that cannot be read, or data that is not there.
+        RecipeError: a study file that cannot be read, or data or a base that is not there; file and key are named.
+        DataError: data that cannot be read.
         OutputError: the folder holds another study, or cannot be written.
         MissingExtraError: plots without matplotlib.
         KeyboardInterrupt: with a text that says what is kept.
@@ -269,9 +272,7 @@ def run_study(
     if plots:
         require_matplotlib()
     jobs = jobs_of(study, device=device)
-    for dataset in study.datasets:
-        check_files(study.folder, dataset)
-        check_recipes(study, dataset)
+    check_study(study)
     folder = StudyFolder(Path(out))
     folder.begin(study)
     book = folder.book()
@@ -314,6 +315,66 @@ def report_study(
     return results
 
 
+def check_study(study: Study) -> None:
+    """Refuse what is in the study's way before anything is run: bases, data and recipes, one by one.
+
+    Raises:
+        RecipeError: a base or a file that is not there, a base that does not take its plans, a recipe that is not for
+            a data set.
+        DataError: data that cannot be read.
+    """
+    where = "" if study.file is None else f"{study.file}: "
+    try:
+        for model in study.models:
+            check_base(study, model)
+        for dataset in study.datasets:
+            check_files(study.folder, dataset)
+            check_recipes(study, dataset)
+    except RecipeError as error:
+        raise RecipeError(f"{where}{error}") from None
+    except DataError as error:
+        raise DataError(f"{where}{error}") from None
+    read_sets.cache_clear()  # the runs are done by other processes
+
+
+def check_base(study: Study, model: StudyModel) -> None:
+    """Refuse a base that is not there, cannot be loaded, or does not take its plans; what a hub has is left to it.
+
+    Raises:
+        RecipeError: naming the base.
+    """
+    base = base_of(study.folder, model.base)
+    if base == BUNDLED:
+        return
+    from lookright.attention import is_encoder
+    from lookright.models.base import choose_plan, load_config, looks_like_path, resolve_folder, weight_files
+    from lookright.models.store import is_tagger_folder
+
+    path, where = Path(base).expanduser(), f"[model.{model.name}] base"
+    if not path.exists():
+        if looks_like_path(base):
+            raise RecipeError(
+                f"{where}: {study.folder / path}: no such folder; paths of a study are relative to the study file"
+            )
+        return
+    try:
+        folder = resolve_folder(base)
+        if is_tagger_folder(folder):
+            return
+        config = load_config(folder)
+        weight_files(folder)
+        n_layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+        for plan in study.plans_of(model):
+            if plan == OWN:
+                _check_own_plan(base, folder)
+            elif is_encoder(config) or n_layers is None:
+                choose_plan(config, plan)  # says why it has none
+            else:
+                MaskPlan.parse(plan, n_layers)
+    except LookRightError as error:
+        raise RecipeError(f"{where}: {error}") from None
+
+
 def check_files(folder: Path, dataset: StudyData) -> None:
     """Refuse a data set whose files are not there before anything is run.
 
@@ -329,21 +390,21 @@ def check_files(folder: Path, dataset: StudyData) -> None:
 
 
 def check_recipes(study: Study, dataset: StudyData) -> None:
-    """Refuse recipes that are not for the task of a data set, and a regression, before anything is run.
+    """Refuse data that cannot be read, recipes that are not for its task, and a regression, before anything is run.
 
     Raises:
         RecipeError: naming both.
+        DataError: naming the data set.
     """
     from lookright.data.texts import Target, TextDataset
 
     for recipe in study.recipes:
         try:
-            found = recipe_on(study.folder, recipe, dataset)
+            train = sets_of(study.folder, dataset, recipe_on(study.folder, recipe, dataset)).train
         except RecipeError as error:
             raise RecipeError(f"[recipe.{recipe.name}] with [dataset.{dataset.name}]: {error}") from None
-        if found.task != "text":
-            continue
-        train = sets_of(study.folder, dataset, found).train
+        except DataError as error:
+            raise DataError(f"[dataset.{dataset.name}] {error}") from None
         if isinstance(train, TextDataset) and train.target is Target.REGRESSION:
             raise RecipeError(
                 f"[dataset.{dataset.name}] is a regression, and a study compares labels that are right; leave it out, "

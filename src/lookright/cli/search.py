@@ -12,7 +12,7 @@ from lookright.cli.libraries import calm
 from lookright.cli.output import as_json, data, say
 from lookright.cli.parser import UsageError, add_json_argument
 from lookright.cli.recipe_flags import add_recipe_arguments, recipe_from
-from lookright.cli.train import on_some_base, read_sets, require
+from lookright.cli.train import check_test, on_some_base, read_sets, require
 
 if TYPE_CHECKING:
     from lookright.api.report import Report
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget", type=float, metavar="X",
         help="in multiples of one fine-tuning (default: shared 1.5, halving one a round, else one a plan)",
     )  # fmt: skip
-    group.add_argument("--groups", type=int, metavar="M", help="groups of layers (default: 4)")
+    group.add_argument(
+        "--groups", type=int, metavar="M", help="groups of layers (default: 4, or one a layer where there are fewer)"
+    )
     group.add_argument(
         "--contexts", metavar="R,R",
         help="right contexts that a group may have, * for no limit; '0,2' searches plans for streams (default: 0,*)",
@@ -66,12 +68,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--plan is what is searched; name the plans to choose among with --plans")
     options = _options(args)
     if recipe.resume and (done := _done(str(recipe.out))) is not None:
+        calm(quiet=args.quiet)
+        from lookright.api.searching import check_done
+
+        check_done(Path(str(recipe.out)), recipe.replace(task=train_texts.task_of(recipe)), **options)
         return _shown_again(args, recipe, *done)
     from lookright.search.folder import SearchFolder
 
     SearchFolder(Path(str(recipe.out))).check(resume=recipe.resume)
     recipe = recipe.replace(task=train_texts.task_of(recipe))
     sets: dict[str, Any] = {**(train_texts.read_sets if recipe.task == "text" else read_sets)(recipe)}
+    (train_texts.check_test if recipe.task == "text" else check_test)(recipe, sets)
     calm(quiet=args.quiet)
     from lookright.api.searching import search_plan
 

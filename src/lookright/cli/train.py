@@ -17,6 +17,7 @@ from lookright.cli.recipe_flags import add_recipe_arguments, recipe_from
 if TYPE_CHECKING:
     from lookright.api.tagger import Tagger
     from lookright.data import Dataset
+    from lookright.models.settings import TaggerSettings
     from lookright.training.fit import Trained
     from lookright.training.recipe import Recipe
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         data(resolved(recipe, tagger, sets["train"]).to_toml())
         return 0
-    check_test(recipe, sets, tagger)
+    check_test(recipe, sets, tagger.settings)
     dev = sets.get("dev", recipe.dev if isinstance(recipe.dev, float) else None)
     result = tagger.fit(sets["train"], dev=dev, recipe=recipe, out=recipe.out, progress=not args.quiet)
     report = None
@@ -118,12 +119,22 @@ def read_sets(recipe: Recipe) -> dict[str, Dataset]:
     return sets
 
 
-def check_test(recipe: Recipe, sets: dict[str, Dataset], tagger: Tagger) -> None:
-    """Refuse test data that cannot be scored now, rather than after the training."""
-    from lookright.training.labels import check_labels
+def check_test(recipe: Recipe, sets: dict[str, Dataset], existing: TaggerSettings | None = None) -> None:
+    """Refuse test data that cannot be scored now, rather than after the training.
+
+    Args:
+        recipe: of the training.
+        sets: by role.
+        existing: the settings of the tagger that is trained; None for a new one.
+    """
+    from lookright.models.settings import TaggerSettings
+    from lookright.tags import label_set
+    from lookright.training.labels import check_labels, scheme_of
 
     if "test" in sets:
-        settings = tagger.settings.with_types(sets["train"].types())
+        types, scheme = sets["train"].types(), scheme_of(sets["train"], "train")
+        new = TaggerSettings(labels=label_set(types, scheme), scheme=scheme)
+        settings = new if existing is None else existing.with_types(types)
         check_labels(sets["test"], settings, "test", strict=recipe.strict_labels)
 
 

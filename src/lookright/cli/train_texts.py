@@ -12,6 +12,7 @@ from lookright.cli.parser import UsageError
 if TYPE_CHECKING:
     from lookright.api.text_classifier import TextClassifier
     from lookright.data import TextDataset
+    from lookright.models.text_settings import TextSettings
     from lookright.training.recipe import Recipe
 
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace, recipe: Recipe) -> int:
     if args.dry_run:
         data(resolved(recipe, classifier, train).to_toml())
         return 0
-    check_test(recipe, sets, classifier)
+    check_test(recipe, sets, classifier.settings)
     dev = sets.get("dev", recipe.dev if isinstance(recipe.dev, float) else None)
     result = classifier.fit(train, dev=dev, recipe=recipe, out=recipe.out, progress=not args.quiet)
     report = None
@@ -98,12 +99,18 @@ def classifier_on_base(recipe: Recipe, train: TextDataset) -> TextClassifier:
     return classifier
 
 
-def check_test(recipe: Recipe, sets: dict[str, TextDataset], classifier: TextClassifier) -> None:
-    """Refuse test data that cannot be scored now, rather than after the training."""
+def check_test(recipe: Recipe, sets: dict[str, TextDataset], existing: TextSettings | None = None) -> None:
+    """Refuse test data that cannot be scored now, rather than after the training.
+
+    Args:
+        recipe: of the training.
+        sets: by role.
+        existing: the settings of the classifier that is trained; None for a new one.
+    """
     from lookright.training.text_labels import check_text_labels, text_settings_for
 
     if "test" in sets:
-        settings = text_settings_for(recipe, sets["train"], classifier.settings)
+        settings = text_settings_for(recipe, sets["train"], existing)
         check_text_labels(sets["test"], settings, "test", strict=recipe.strict_labels)
 
 

@@ -261,7 +261,7 @@ def check_files(
         items.extend(_length_items(name, dataset, lengths, window))
         items.extend(_duplicate_items(name, dataset))
     items.extend(_label_items(datasets, labels))
-    items.extend(_overlap_items(datasets))
+    items.extend(overlap_items(datasets))
     return CheckReport(splits, _label_rows(labels), tuple(items))
 
 
@@ -410,7 +410,8 @@ def _duplicate_items(name: str, dataset: Dataset) -> list[CheckItem]:
     return items
 
 
-def _overlap_items(datasets: Mapping[str, Dataset]) -> list[CheckItem]:
+def overlap_items(datasets: Mapping[str, Dataset]) -> list[CheckItem]:
+    """Items for the sentences that a file shares with an earlier one: one for each pair of files."""
     items = []
     names = list(datasets)
     for index, name in enumerate(names):

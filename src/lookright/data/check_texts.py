@@ -75,7 +75,7 @@ def check_text_files(
         items += _length_items(name, dataset, lengths, window)
         items += _duplicate_items(name, dataset)
     items += _label_items(datasets)
-    items += _overlap_items(datasets)
+    items += overlap_items(datasets)
     return CheckReport(splits, _label_rows(datasets), tuple(items))
 
 
@@ -178,7 +178,8 @@ def _shown_counts(dataset: TextDataset) -> Counter[str]:
     return Counter({one_line(label): count for label, count in dataset.label_counts().items()})
 
 
-def _overlap_items(datasets: Mapping[str, TextDataset]) -> list[CheckItem]:
+def overlap_items(datasets: Mapping[str, TextDataset]) -> list[CheckItem]:
+    """Items for the texts that a file shares with an earlier one: one for each pair of files."""
     items = []
     names = list(datasets)
     for index, name in enumerate(names):

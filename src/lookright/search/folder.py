@@ -59,6 +59,28 @@ class SearchFolder:
         elif found:
             raise OutputError(f"{self.path} holds something else ({found[0]}); give a new or an empty folder")
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a search to go on with, or one that is done."""
+        return (self.path / SEARCH_FILE).is_file()
+
+    def about(self) -> dict[str, Any]:
+        """What the search here is about.
+
+        Raises:
+            OutputError: that cannot be read.
+        """
+        return _read(self.path / SEARCH_FILE)
+
+    def compare(self, about: Mapping[str, Any]) -> None:
+        """Hold what is asked for, or a part of it, against what the search here is about.
+
+        Raises:
+            RecipeError: it is another search; what differs is named.
+            OutputError: the folder cannot be read.
+        """
+        _compare(self.path, self.about(), json.loads(json.dumps(about)))
+
     def begin(self, about: Mapping[str, Any]) -> None:
         """Write what is searched; or hold it against what an earlier search here was about.
 
@@ -66,13 +88,12 @@ class SearchFolder:
             RecipeError: the earlier search was another one; what differs is named.
             OutputError: the folder cannot be read or written.
         """
-        file = self.path / SEARCH_FILE
-        if file.is_file():
-            _compare(self.path, _read(file), json.loads(json.dumps(about)))
+        if self.begun:
+            self.compare(about)
             return
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(file, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+            write_whole(self.path / SEARCH_FILE, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
 
     def tidy(self) -> None:
         """After a failure: remove what was begun, where there is no trial and no checkpoint to go on from."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from lookright.errors import RecipeError
 from lookright.metrics import paired_bootstrap, scores_of_counts
 from lookright.plan import MaskPlan
 from lookright.search.candidates import openness
@@ -76,6 +77,9 @@ class Judge:
         unit: what dev is counted in, in words.
         default: the plan of those who do not search. The best of many plans on a small dev set is mostly luck, and
             worse on average than the plan that was best elsewhere (measured: docs/log.md, 2026-11-21).
+
+    Raises:
+        RecipeError: a level or margin out of range.
     """
 
     convention: str
@@ -84,6 +88,14 @@ class Judge:
     seed: int = 0
     unit: str = "sentences"
     default: MaskPlan | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:  # nor nan
+            raise RecipeError(f"level is {self.level}, expected a number between 0 and 1, such as {LEVEL}")
+        if not 0 <= self.margin <= 1:
+            raise RecipeError(
+                f"margin is {self.margin}, expected a number from 0 to 1, such as {MARGIN} for {100 * MARGIN:g} points"
+            )
 
     def versus(self, best: Trial, other: Trial, level: float | None = None) -> Versus:
         """Compare two trials over the dev sentences that both were scored on, at the judge's level or another one."""

@@ -76,7 +76,7 @@ def run_search(
         progress: whether to show a table on stderr.
 
     Raises:
-        RecipeError: a budget that is not enough; the folder is of another search.
+        RecipeError: a budget that is not enough, a level or margin out of range; the folder is of another search.
         OutputError: the folder holds something else, or cannot be written.
     """
     with contextlib.ExitStack() as stack:
@@ -84,16 +84,18 @@ def run_search(
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lookright-search-")))
         folder = SearchFolder(place)
         folder.check(resume=recipe.resume)
+        if recipe.resume and not folder.begun:
+            log.info("%s has no search to go on with: beginning at the beginning", place)
+        budget = strategy.budget_for(len(candidates)) if budget is None else budget
+        if not (math.isfinite(budget) and budget > 0):
+            raise RecipeError(f"budget is {budget}, expected a positive number of fine-tunings")
+        usual = default_plan(candidates.n_layers)
+        judge = Judge(task.convention, level, margin, recipe.seed, task.words.unit, usual)
         most_open = candidates.extremes[1]
         first = make(most_open)
         resolved = resolve(recipe, first, len(task.train), device)
         train_size, sizes = task.sizes(tokenizer)
         prices = prices_of(resolved, task.n_examples(), train_size, sum(sizes))
-        budget = strategy.budget_for(len(candidates)) if budget is None else budget
-        if not (math.isfinite(budget) and budget > 0):
-            raise RecipeError(f"budget is {budget}, expected a positive number of fine-tunings")
-        usual = default_plan(candidates.n_layers)
-        judge = Judge(task.convention, level, margin, resolved.seed, task.words.unit, usual)
         folder.begin(_about(resolved, first, task, candidates, strategy, judge, budget, device))
         ledger = Ledger(folder.trials)
         if ledger.trials:
@@ -196,10 +198,10 @@ def _about(
     return {
         "format": FORMAT,
         "strategy": account_of(strategy),
+        "plans": list(candidates.names),  # before the budget, which by default goes by their number
         "budget": budget,
         "level": judge.level,
         "margin": judge.margin,
-        "plans": list(candidates.names),
         "layers": candidates.n_layers,
         "train data": task.train.content_hash(),
         "dev data": task.dev.content_hash(),

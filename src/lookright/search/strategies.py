@@ -194,7 +194,7 @@ class Shared(_AllPlans):
                 f"the shared run gets {self.share} and scoring {self.scoring} of the budget; expected positive shares "
                 "that leave something for the finalists"
             )
-        if not self.rate > 0:  # nor nan
+        if not 0 < self.rate < math.inf:  # nor nan
             raise RecipeError(f"rate is {self.rate}, expected a positive number")
         for name in ("finalists", "rounds", "leaders"):
             if getattr(self, name) < 1:

@@ -144,6 +144,7 @@ class Study:
         baseline: the plan that the others are compared with.
         description: for the report.
         folder: that paths are relative to.
+        file: that it was read from.
 
     Raises:
         RecipeError: nothing to run.
@@ -158,6 +159,7 @@ class Study:
     baseline: str
     description: str = ""
     folder: Path = Path()
+    file: Path | None = None
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Study:
@@ -228,6 +230,7 @@ def _study(values: Mapping[str, Any], path: Path) -> Study:
         baseline=_baseline(values.get("baseline"), tuple(every)),
         description=_text("description", values.get("description", "-")).removeprefix("-"),
         folder=path.parent,
+        file=path,
     )
     stated = values.get("runs", study.n_runs)
     if stated != study.n_runs:

@@ -362,8 +362,12 @@ def to_latex(blocks: Sequence[Block]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_MINUS: Final = re.compile(r"(?<![\w.,-])-(?=\d)|(?<= )-(?= )")
+"""A hyphen that is a minus: before a figure, or between two things of which one is taken from the other."""
+
+
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return "$-$".join("".join(_LATEX.get(sign, sign) for sign in part) for part in _MINUS.split(text))
 
 
 # ------------------------------------------------------------------------------------------------------------- as CSV

@@ -25,6 +25,7 @@ from lookright.models.tagger_model import LookRightForTokenClassification
 from lookright.training.evaluation import DevScorer
 from lookright.training.examples import TrainingSentences
 from lookright.training.labels import UnseenTypes, check_labels, settings_for
+from lookright.training.overlap import say_overlap
 from lookright.training.recipe import Recipe
 from lookright.training.run import HeadExamples, Outcome, Scorer, TaggerRun
 from lookright.training.run_folder import RunFolder
@@ -111,6 +112,8 @@ def fit(
     recipe, device = begin(recipe, out, has_dev=dev is not None)
     if dev is None and isinstance(recipe.dev, float):
         train, dev = hold_out(train, recipe.dev)
+    elif dev is not None:
+        say_overlap(train, dev)
     recipe = as_model(recipe, model).resolved(facts_of(model, len(train), device))
     settings = settings_for(recipe, train, model.settings, dev=dev)
     unseen = None if dev is None else check_labels(dev, settings, "dev", strict=recipe.strict_labels)

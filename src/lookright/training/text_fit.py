@@ -20,6 +20,7 @@ from lookright.models.text_model import LookRightForSequenceClassification
 from lookright.models.text_settings import TextSettings
 from lookright.text_metrics import fit_temperature
 from lookright.training.fit import Trained, account_of, begin, carry_out, prepare
+from lookright.training.overlap import say_overlap
 from lookright.training.recipe import Recipe
 from lookright.training.run import TaggerRun
 from lookright.training.text_evaluation import TextScorer, tuned_thresholds
@@ -79,6 +80,8 @@ def fit_texts(
     recipe, device = begin(recipe, out, has_dev=dev is not None)
     if dev is None and isinstance(recipe.dev, float):
         train, dev = hold_out_texts(train, recipe.dev)
+    elif dev is not None:
+        say_overlap(train, dev)
     if recipe.calibrate and dev is None:
         raise RecipeError("calibrate is asked for, but there is no dev set to fit a temperature on; give dev")
     if recipe.calibrate and train.target is Target.REGRESSION:

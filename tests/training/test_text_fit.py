@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lookright.models.store import build_model
 from lookright.models.text_model import LookRightForSequenceClassification
 from lookright.text_metrics import LARGEST_TEMPERATURE
 from lookright.training.examples import At
+from lookright.training.progress import Reporter
 from lookright.training.recipe import Recipe
 from lookright.training.text_examples import MOST_WINDOWS, TrainingTexts
 from lookright.training.text_fit import TextFitResult, fit_texts
@@ -331,3 +333,10 @@ def test_gradual_opening_reaches_the_text_model(
         assert len(set(seen[:steps])) > 2
     assert str(model.backbone.config.lookright_right_contexts) == "[-1, -1, -1, -1]"
     assert result.recipe.opening == opening
+
+
+@pytest.mark.parametrize(("name", "shown"), [("accuracy", "42.00"), ("R²", "0.4200")])
+def test_a_score_in_the_table_is_that_of_the_last_line(name: str, shown: str) -> None:
+    stream = io.StringIO()
+    Reporter(5, name, stream).row({"epoch": 1, "update": 5, "loss": 0.5, "score": 0.42}, best=False)
+    assert stream.getvalue().splitlines()[-1].split() == ["1.00", "5", "0.5000", shown, "-", "-"]

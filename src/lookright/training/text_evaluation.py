@@ -15,6 +15,7 @@ from lookright.inference.text_predictor import TextPredictor, probabilities_of
 from lookright.models.text_model import LookRightForSequenceClassification
 from lookright.models.text_settings import TextSettings
 from lookright.text_metrics import (
+    R2,
     BoolArray,
     FloatArray,
     LabelScores,
@@ -29,7 +30,7 @@ from lookright.training.text_labels import gold_table
 NAMES: Final = {
     Target.SINGLE: "accuracy",
     Target.MULTI: "micro F1, thresholds tuned on dev",
-    Target.REGRESSION: "R²",
+    Target.REGRESSION: R2,
 }
 
 

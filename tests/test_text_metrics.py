@@ -142,6 +142,12 @@ def test_intervals_of_many_labels_take_little_memory() -> None:
     assert peak < 30e6  # all columns as floats would be 72 MB
 
 
+def test_intervals_where_no_label_is_given_nor_gold() -> None:
+    nothing = np.zeros((5, 3), bool)
+    found = intervals(label_scores(nothing, nothing, ("a", "b", "c"), single=False), samples=10)
+    assert found == {"accuracy": (1.0, 1.0), "macro_f1": (0.0, 0.0)}
+
+
 def test_the_interval_of_numbers() -> None:
     draw = np.random.default_rng(1)
     gold = draw.normal(size=200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -120,6 +121,30 @@ def test_predict_overwrites_nothing_of_a_record(
     again, last = map(json.loads, lookright(capsys, "predict", model, file)[1].splitlines())
     assert again["input"] == {"input": given, "label": one["label"], "score": one["score"]}
     assert last["input"] == {"label": other["label"], "score": other["score"]}
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_of_predict_counts_texts(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    counted: list[int] = []
+    asked: list[bool] = []
+
+    def bar(total: int | None, *_: str, shown: bool) -> Any:
+        assert total is None
+        asked.append(shown)
+        return contextlib.nullcontext(counted.append)
+
+    monkeypatch.setattr("lookright.inference.progress.progress_bar", bar)
+    command = ["predict", model, data / "train.jsonl", "--out", tmp_path / "out.jsonl", *["--quiet"] * quiet]
+    assert main([*map(str, command)]) == 0
+    assert (asked, sum(counted)) == ([not quiet], 24)
+
+
+def test_the_help_of_predict_says_what_a_classifier_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        main(["predict", "--help"])
+    assert "a text classifier writes jsonl only" in " ".join(capsys.readouterr().out.split())
 
 
 def test_half_a_surrogate_pair_beside_the_text_is_kept(

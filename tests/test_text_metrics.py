@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,9 @@ from sklearn import metrics as oracle
 
 from lookright.errors import DataError
 from lookright.text_metrics import (
+    LARGEST_TEMPERATURE,
+    _Table,
+    blocks,
     calibration,
     fit_temperature,
     intervals,
@@ -98,6 +103,51 @@ def test_intervals_are_those_of_drawn_texts() -> None:
         intervals(label_scores(one_hot(gold), one_hot(given_), LABELS, single=True), samples=0)
 
 
+def test_intervals_of_labels_of_which_some_are_rare() -> None:
+    draw = np.random.default_rng(4)
+    frequency = np.array([0.5, 0.3, *[0.01] * 2, *[0.06] * 6])
+    gold = draw.random((150, 10)) < frequency
+    given_ = np.where(draw.random((150, 10)) < 0.8, gold, draw.random((150, 10)) < frequency)
+    found = intervals(label_scores(gold, given_, tuple("abcdefghij"), single=False), samples=2000)
+    drawn: dict[str, list[float]] = {"accuracy": [], "micro_f1": [], "macro_f1": []}
+    for _ in range(600):
+        at = draw.integers(0, 150, 150)
+        drawn["accuracy"].append(oracle.accuracy_score(gold[at], given_[at]))
+        drawn["micro_f1"].append(oracle.f1_score(gold[at], given_[at], average="micro"))
+        each = oracle.f1_score(gold[at], given_[at], average=None, zero_division=0)
+        drawn["macro_f1"].append(each[gold[at].any(0) | given_[at].any(0)].mean())
+    for name, values in drawn.items():
+        assert found[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=0.03)
+
+
+@given(n=st.integers(1, 200), seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_texts_with_each_label_are_counted_as_by_multiplication(n: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    table = draw.random((n, 6)) < draw.random(6) ** 4
+    drawn = draw.integers(0, 3, (n, 5)).astype(float)
+    assert _Table.of(table).sums(drawn).tolist() == (drawn.T @ table).tolist()
+
+
+def test_intervals_of_many_labels_take_little_memory() -> None:
+    draw = np.random.default_rng(5)
+    gold, given_ = draw.random((2, 2000, 1500)) < 2 / 1500
+    scores = label_scores(gold, given_, tuple(map(str, range(1500))), single=False)
+    tracemalloc.start()
+    try:
+        intervals(scores, samples=20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 30e6  # all columns as floats would be 72 MB
+
+
+def test_intervals_where_no_label_is_given_nor_gold() -> None:
+    nothing = np.zeros((5, 3), bool)
+    found = intervals(label_scores(nothing, nothing, ("a", "b", "c"), single=False), samples=10)
+    assert found == {"accuracy": (1.0, 1.0), "macro_f1": (0.0, 0.0)}
+
+
 def test_the_interval_of_numbers() -> None:
     draw = np.random.default_rng(1)
     gold = draw.normal(size=200)
@@ -109,10 +159,13 @@ def test_the_interval_of_numbers() -> None:
 
 def test_calibration_by_hand() -> None:
     probabilities = np.array([0.95, 0.9, 0.85, 0.2])
-    found = calibration(probabilities, np.array([True, True, False, False]), bins=2)
+    came_true = np.array([True, True, False, False])
+    found = calibration([(probabilities, came_true)], bins=2)
     assert found.counts.tolist() == [1, 3]
     assert found.error == pytest.approx((1 * 0.2 + 3 * abs(0.9 - 2 / 3)) / 4)
-    assert calibration(np.array([0.0, 1.0]), np.array([False, True])).error == 0
+    parts = [(probabilities[:1], came_true[:1]), (probabilities[1:], came_true[1:])]
+    assert calibration(parts, bins=2).to_dict() == found.to_dict()
+    assert calibration([(np.array([0.0, 1.0]), np.array([False, True]))]).error == 0
     assert found.to_dict()["bins"]["counts"] == [1, 3]
 
 
@@ -136,9 +189,21 @@ def test_the_temperature_of_many_labels_and_of_none() -> None:
     gold = draw.random((500, 4)) < sigmoid(logits / 2)
     assert fit_temperature(logits, gold, single=False) == pytest.approx(2, rel=0.2)
     unknown = np.zeros((500, 4), bool)  # gold that is no label of the classifier
-    assert fit_temperature(logits, unknown, single=True) == 1
+    assert fit_temperature(logits, unknown, single=True) is None
     right = one_hot(logits.argmax(1))
-    assert fit_temperature(logits, right, single=True) == 1
+    assert fit_temperature(logits, right, single=True) is None
+    wrong = one_hot(logits.argmin(1))
+    assert fit_temperature(logits, wrong, single=True) == LARGEST_TEMPERATURE
+
+
+def test_a_large_table_is_worked_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(3)
+    logits = draw.normal(size=(50, 4)) * 4
+    gold = draw.random((50, 4)) < sigmoid(logits / 2)
+    whole = fit_temperature(logits, gold, single=False)
+    monkeypatch.setattr("lookright.text_metrics._BLOCK", 12)
+    assert [len(logits[rows]) for rows in blocks(logits)] == [3] * 16 + [2]
+    assert fit_temperature(logits, gold, single=False) == pytest.approx(whole, rel=1e-6)
 
 
 @given(n=st.integers(1, 25), seed=st.integers(0, 10_000))
@@ -152,7 +217,11 @@ def test_no_other_threshold_is_better(n: int, seed: int) -> None:
     def f1(threshold: float) -> float:
         return float(oracle.f1_score(gold[:, 0], probabilities[:, 0] >= threshold, zero_division=0))
 
+    values = np.unique(probabilities)
+    cuts = (values + np.concatenate([[0.0], values[:-1]])) / 2
+    best = max(map(f1, cuts))
     if gold.any():
+        assert found == min((cut for cut in cuts[::-1] if f1(cut) >= best - 1e-12), key=lambda cut: abs(cut - 0.5))
         assert f1(found) == pytest.approx(max(f1(t) for t in np.arange(0, 1.05, 0.05)))
     else:
         assert found == 0.5

@@ -8,7 +8,7 @@ Gold labels that a classifier does not have stand in the label list as well, aft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,7 +28,12 @@ R2: Final = "R²"
 BINS: Final = 15
 """Bins of equal width for the expected calibration error (Guo et al. 2017, arXiv 1706.04599, section 2)."""
 _BLOCK: Final = 4_000_000
-"""Numbers held at once while resampling."""
+"""Numbers held at once, while resampling and of probabilities."""
+LARGEST_TEMPERATURE: Final = 50.0
+"""That is fitted; the smallest is its inverse."""
+_TEMPERATURE_PRECISION: Final = 1e-9
+_COMMON: Final = 1 / 64
+"""From this share of texts on it is faster to multiply a label's whole column than to list the texts that have it."""
 
 
 @dataclass(frozen=True)
@@ -219,12 +224,12 @@ def intervals(
         raise DataError(f"cannot resample {samples} times at level {level}: samples >= 1 and 0 < level < 1 are needed")
     figures = _label_figures(scores) if isinstance(scores, LabelScores) else _number_figures(scores)
     generator = np.random.default_rng(seed)
-    rows, sizes, of = figures
-    block = max(1, _BLOCK // max(1, len(rows)))
+    block = max(1, _BLOCK // max(1, figures.numbers))
+    sizes = figures.sizes
     drawn = []
     for at in range(0, samples, block):
         taken = generator.multinomial(int(sizes.sum()), sizes / sizes.sum(), size=min(block, samples - at))
-        drawn.append(of(taken.astype(np.float64) @ rows))
+        drawn.append(figures.of(taken.astype(np.float64)))
     found = {}
     for name in drawn[0]:
         values = np.concatenate([part[name] for part in drawn])
@@ -235,31 +240,83 @@ def intervals(
     return found
 
 
-_Figures = tuple[FloatArray, IntArray, Callable[[FloatArray], dict[str, FloatArray]]]
+@dataclass(frozen=True)
+class _Figures:
+    """How figures follow from how often each text was drawn.
+
+    Attributes:
+        sizes: (kinds,) texts of each kind: those that are alike are drawn together.
+        numbers: how many numbers a resample needs at once.
+        of: from (resamples, kinds), how often each kind was drawn, each figure of each resample.
+    """
+
+    sizes: IntArray
+    numbers: int
+    of: Callable[[FloatArray], dict[str, FloatArray]]
 
 
 def _label_figures(scores: LabelScores) -> _Figures:
-    """Kinds of texts (gold, given, right of each label, all right), how many of each, and the figures of sums."""
+    """What follows from how many texts have each label, got it, and got it rightly."""
     used = scores.gold.any(0) | scores.given.any(0)
     gold, given = scores.gold[:, used], scores.given[:, used]
     kinds, sizes = np.unique(np.packbits(np.concatenate([gold, given], 1), axis=1), axis=0, return_counts=True)
     n = int(used.sum())
     both = np.unpackbits(kinds, axis=1, count=2 * n).astype(bool)
     gold, given = both[:, :n], both[:, n:]
-    whole = (gold == given).all(1, keepdims=True)
-    rows = np.concatenate([gold, given, gold & given, whole, np.ones_like(whole)], 1).astype(np.float64)
+    whole = (gold == given).all(1)
+    tables = [_Table.of(part) for part in (gold, given, gold & given)]
 
-    def of(sums: FloatArray) -> dict[str, FloatArray]:
-        parts = sums[:, : 3 * n].reshape(len(sums), 3, n)
-        total = parts[:, 0] + parts[:, 1]
+    def of(taken: FloatArray) -> dict[str, FloatArray]:
+        drawn = np.ascontiguousarray(taken.T)
+        n_gold, n_given, n_right = (table.sums(drawn) for table in tables)
+        total = n_gold + n_given
         with np.errstate(invalid="ignore", divide="ignore"):
-            each = np.where(total > 0, 2 * parts[:, 2] / total, np.nan)
-            micro = 2 * parts[:, 2].sum(1) / total.sum(1)
+            each = np.where(total > 0, 2 * n_right / total, np.nan)
+            micro = 2 * n_right.sum(1) / total.sum(1)
         counted = (total > 0).sum(1)
         macro = np.nansum(each, 1) / np.maximum(counted, 1)
-        return {"accuracy": sums[:, -2] / sums[:, -1], "micro_f1": micro, "macro_f1": macro}
+        return {"accuracy": drawn[whole].sum(0) / taken.sum(1), "micro_f1": micro, "macro_f1": macro}
 
-    return rows, sizes.astype(np.int64), of
+    return _Figures(sizes.astype(np.int64), max(len(sizes), *(len(table.kinds) for table in tables)), of)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Which kinds of texts have which label, so that texts with each label are counted fast in many resamples.
+
+    Attributes:
+        common: labels that many kinds have.
+        columns: (common labels, kinds) 1 where a kind has the label.
+        rare: the other labels that any kind has.
+        kinds: those that have the first of them, then those that have the second, and so on.
+        starts: where in `kinds` each of them begins.
+        n_labels: with those that no kind has.
+    """
+
+    common: IntArray
+    columns: FloatArray
+    rare: IntArray
+    kinds: IntArray
+    starts: IntArray
+    n_labels: int
+
+    @classmethod
+    def of(cls, table: BoolArray) -> _Table:
+        """Of (kinds, labels)."""
+        counts = table.sum(0)
+        common = np.flatnonzero(counts > len(table) * _COMMON)
+        rare = np.flatnonzero((counts > 0) & (counts <= len(table) * _COMMON))
+        kinds = np.nonzero(table[:, rare].T)[1]
+        starts = np.cumsum(counts[rare]) - counts[rare]
+        return cls(common, table[:, common].T.astype(np.float64), rare, kinds, starts, table.shape[1])
+
+    def sums(self, drawn: FloatArray) -> FloatArray:
+        """From (kinds, resamples), how often each was drawn, to (resamples, labels), texts that have each label."""
+        found = np.zeros((drawn.shape[1], self.n_labels))
+        found[:, self.common] = (self.columns @ drawn).T
+        if len(self.rare):
+            found[:, self.rare] = np.add.reduceat(drawn[self.kinds], self.starts, axis=0).T
+        return found
 
 
 def _number_figures(scores: NumberScores) -> _Figures:
@@ -267,14 +324,15 @@ def _number_figures(scores: NumberScores) -> _Figures:
     centred = scores.gold - scores.gold.mean()
     rows = np.stack([np.square(error), centred, np.square(centred), np.ones_like(error)], 1)
 
-    def of(sums: FloatArray) -> dict[str, FloatArray]:
+    def of(taken: FloatArray) -> dict[str, FloatArray]:
+        sums = taken @ rows
         mean = sums / sums[:, 3:]
         variance = mean[:, 2] - np.square(mean[:, 1])
         with np.errstate(invalid="ignore", divide="ignore"):
             r2 = np.where(variance > 0, 1 - mean[:, 0] / variance, np.nan)
         return {"r2": r2, "mean_squared_error": mean[:, 0]}
 
-    return rows, np.ones(len(rows), np.int64), of
+    return _Figures(np.ones(len(rows), np.int64), len(rows), of)
 
 
 # ------------------------------------------------------------------------------------------------------ calibration
@@ -316,20 +374,28 @@ class Calibration:
         }
 
 
-def calibration(probabilities: FloatArray, came_true: BoolArray, bins: int = BINS) -> Calibration:
+def blocks(table: NDArray[Any]) -> Iterator[slice]:
+    """Rows of a table, in blocks of so many that what is computed from each fits into little memory."""
+    rows = max(1, _BLOCK // max(1, table.shape[1]))
+    return (slice(start, start + rows) for start in range(0, len(table), rows))
+
+
+def calibration(parts: Iterable[tuple[FloatArray, BoolArray]], bins: int = BINS) -> Calibration:
     """Compare probabilities with what came true.
 
     Args:
-        probabilities: (n,) each of one prediction: of the label given, or of a label being there.
-        came_true: (n,).
+        parts: of all predictions, each part their probabilities (n,), of the label given or of a label being there, and
+            whether they came true (n,).
         bins: of equal width.
     """
     edges = np.linspace(0, 1, bins + 1)
-    where = np.clip(np.searchsorted(edges, probabilities, side="left") - 1, 0, bins - 1)
-    counts = np.bincount(where, minlength=bins)
+    sums = np.zeros((3, bins))
+    for probabilities, came_true in parts:
+        where = np.clip(np.searchsorted(edges, probabilities, side="left") - 1, 0, bins - 1)
+        sums += [np.bincount(where, weights, bins) for weights in (None, probabilities, came_true)]
+    counts = sums[0].astype(np.int64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        confidence = np.bincount(where, probabilities, bins) / counts
-        accuracy = np.bincount(where, came_true.astype(np.float64), bins) / counts
+        confidence, accuracy = sums[1:] / counts
     gap = np.nan_to_num(np.abs(confidence - accuracy))
     return Calibration(float((gap * counts).sum() / max(1, counts.sum())), edges, counts, confidence, accuracy)
 
@@ -341,15 +407,19 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
-    """Of each number, without overflow."""
-    return np.asarray(np.exp(-np.logaddexp(0, -logits)))
+    """Of each number; 0 where its exponential is too large to be held."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-logits)))
 
 
-def fit_temperature(logits: FloatArray, gold: BoolArray, *, single: bool) -> float:
+def fit_temperature(logits: FloatArray, gold: BoolArray, *, single: bool) -> float | None:
     """The temperature by which logits are divided so that gold is least surprising (Guo et al. 2017, section 4.2).
 
     The log-likelihood is concave in the inverse temperature, so that its slope is followed to 0 by bisection, between
-    1/50 and 50. Where every text is right, it rises for ever: nothing can be fitted then, and 1 is returned.
+    1/50 and 50, which is the largest temperature that is returned.
+
+    Returns:
+        None where nothing can be fitted: the sharper the probabilities, the better, as where every text is right.
 
     Args:
         logits: (n_texts, labels).
@@ -358,17 +428,21 @@ def fit_temperature(logits: FloatArray, gold: BoolArray, *, single: bool) -> flo
     """
     if single:
         logits, gold = logits[gold.any(1)], gold[gold.any(1)]
-    if not len(logits):
-        return 1.0
 
     def slope(inverse: float) -> float:
-        given = softmax(logits * inverse) if single else sigmoid(logits * inverse)
-        return float(((gold - given) * logits).sum())
+        total = 0.0
+        for rows in blocks(logits):
+            scaled = logits[rows] * inverse
+            given = softmax(scaled) if single else sigmoid(scaled)
+            total += float(((gold[rows] - given) * logits[rows]).sum())
+        return total
 
-    low, high = -np.log(50.0), np.log(50.0)
-    if slope(50.0) >= 0:
-        return 1.0
-    for _ in range(60):
+    if slope(LARGEST_TEMPERATURE) >= 0:
+        return None
+    if slope(1 / LARGEST_TEMPERATURE) <= 0:
+        return LARGEST_TEMPERATURE
+    low, high = -np.log(LARGEST_TEMPERATURE), np.log(LARGEST_TEMPERATURE)
+    while high - low > _TEMPERATURE_PRECISION:
         middle = (low + high) / 2
         low, high = (middle, high) if slope(float(np.exp(middle))) > 0 else (low, middle)
     return float(np.exp(-(low + high) / 2))
@@ -384,18 +458,19 @@ def tune_thresholds(probabilities: FloatArray, gold: BoolArray) -> tuple[float, 
         probabilities: (n_texts, labels).
         gold: (n_texts, labels).
     """
-    return tuple(_best_threshold(p, g) for p, g in zip(probabilities.T, gold.T, strict=True))
+    columns = zip(np.ascontiguousarray(probabilities.T), gold.T, strict=True)
+    return tuple(_best_threshold(*column) for column in columns)
 
 
 def _best_threshold(probabilities: FloatArray, gold: BoolArray) -> float:
     if not gold.any():
         return 0.5
-    order = np.argsort(-probabilities, kind="stable")
-    ordered, right = probabilities[order], np.cumsum(gold[order])
-    taken = np.arange(1, len(ordered) + 1)
-    last = np.append(ordered[:-1] > ordered[1:], True)  # equal probabilities are taken together
-    f1 = np.where(last, 2 * right / (taken + gold.sum()), -1)
-    below = np.append(ordered[1:], 0.0)
-    cuts = (ordered + below) / 2
+    # The best F1 is where the last text taken has the label: any after it only add to what is given wrongly.
+    last, counts = np.unique(probabilities[gold], return_counts=True)
+    last, right = last[::-1], counts[::-1].cumsum()
+    ordered = np.sort(probabilities)
+    n_below = np.searchsorted(ordered, last)
+    f1 = 2 * right / (len(ordered) - n_below + right[-1])
+    cuts = (last + np.where(n_below > 0, ordered[n_below - 1], 0.0)) / 2
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     return float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]])

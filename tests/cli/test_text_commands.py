@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -102,6 +103,50 @@ def test_predict_keeps_what_a_record_holds(
     assert long["n_windows"] > 1
 
 
+def test_predict_overwrites_nothing_of_a_record(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "in.jsonl"
+    given = {"label": "urgent", "score": 3, "labels": ["x"], "scores": None, "value": 0, "n_windows": "two"}
+    records = [{"id": 7, "text": "a fine film", **given}, {"id": 8, "text": "an awful film"}]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    code, out, err = lookright(capsys, "predict", model, file)
+    assert code == 0, err
+    one, other = map(json.loads, out.splitlines())
+    assert list(one) == ["id", "text", "input", "label", "score"]
+    assert (one["id"], one["text"], one["input"]) == (7, "a fine film", given)
+    assert one["label"] in ("good", "bad")
+    assert list(other) == ["id", "text", "label", "score"]
+    file.write_text(out)  # classified again: what was said the first time stays, too
+    again, last = map(json.loads, lookright(capsys, "predict", model, file)[1].splitlines())
+    assert again["input"] == {"input": given, "label": one["label"], "score": one["score"]}
+    assert last["input"] == {"label": other["label"], "score": other["score"]}
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_of_predict_counts_texts(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    counted: list[int] = []
+    asked: list[bool] = []
+
+    def bar(total: int | None, *_: str, shown: bool) -> Any:
+        assert total is None
+        asked.append(shown)
+        return contextlib.nullcontext(counted.append)
+
+    monkeypatch.setattr("lookright.inference.progress.progress_bar", bar)
+    command = ["predict", model, data / "train.jsonl", "--out", tmp_path / "out.jsonl", *["--quiet"] * quiet]
+    assert main([*map(str, command)]) == 0
+    assert (asked, sum(counted)) == ([not quiet], 24)
+
+
+def test_the_help_of_predict_says_what_a_classifier_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        main(["predict", "--help"])
+    assert "a text classifier writes jsonl only" in " ".join(capsys.readouterr().out.split())
+
+
 def test_half_a_surrogate_pair_beside_the_text_is_kept(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +205,18 @@ def test_info_and_check(data: Path, model: Path, capsys: pytest.CaptureFixture[s
     code, out, _ = lookright(capsys, "check", data / "train.jsonl", data / "dev.jsonl", "--model", model)
     assert "every text fits" in out
     assert code == 0 or "fail" in out
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs names for pipes")
+def test_the_task_of_a_pipe_is_read_from_its_top(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream:
+        stream.write((data / "train.jsonl").read_bytes())
+    code, out, err = lookright(capsys, "check", f"/dev/fd/{reader}", "--json")
+    os.close(reader)
+    assert (code, err) == (0, "")
+    [split] = json.loads(out)["splits"].values()
+    assert (split["target"], split["n_texts"]) == ("single-label", 24)
 
 
 BAD = [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookright.data import TextColumns, check_text_files, hold_out_texts, iter_texts, read_texts, task_in
+from lookright.data.lines import iter_lines
 from lookright.data.texts import Target, Text, TextDataset
 from lookright.errors import DataError
 
@@ -117,6 +120,8 @@ BAD = [
     ("a.csv", "text,label\na,\n", r"a\.csv:2: 'label' is \"\", expected a label; it is empty"),
     ("a.tsv", "text\tlabel\na b\n", r"a\.tsv:2: 1 cells for the 2 columns text, label; expected one tab"),
     ("a.csv", "", r"a\.csv: the file is empty"),
+    ("a.csv", "text;label\na;2\nb;3,14\n", r"a\.csv:3: the gold is '3,14': numbers .* write 3\.14.*single-label"),
+    ("a.csv", 'text,label\na,"3,14"\n', r"a\.csv:2: the gold is '3,14': numbers are read with a decimal point"),
 ]
 
 
@@ -125,6 +130,16 @@ def test_bad_files_are_one_clear_line(tmp_path: Path, name: str, content: str, w
     with pytest.raises(DataError, match=words) as caught:
         read_texts(written(tmp_path / name, content))
     assert "\n" not in str(caught.value)
+
+
+def test_decimal_commas_are_refused_as_numbers_only(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.csv", "text;label\na;2,5\nb;3,14\n")
+    with pytest.raises(DataError, match=r"a\.csv:2: 'label' is \"2,5\", expected a number; .* write 3\.14 for 3,14"):
+        read_texts(file, target="regression")
+    assert read_texts(file, target="single-label").labels() == ("2,5", "3,14")
+    for gold in ("x", "1,2,3", "1,234.5"):
+        mixed = written(tmp_path / "b.csv", f"text;label\na;2,5\nb;{gold}\n")
+        assert read_texts(mixed).labels() == tuple(sorted(("2,5", gold)))
 
 
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
@@ -154,16 +169,16 @@ def test_white_space_around_the_cells_of_a_table_is_no_part_of_a_label(tmp_path:
     assert read_texts(written(tmp_path / "a.csv", "text,label\nx, a\ny,a \nz,b\n")).labels() == ("a", "b")
 
 
-def test_texts_to_classify_keep_their_records_but_for_the_gold(tmp_path: Path) -> None:
+def test_texts_to_classify_keep_their_records(tmp_path: Path) -> None:
     records = ({"id": 7, "text": "x", "label": "old", "value": 1}, {"text": "y", "text_pair": "z", "labels": []})
     file = lines(tmp_path / "a.jsonl", *records)
     found = [(text.parts, rest) for text, rest in iter_texts(file)]
-    assert found == [(("x",), {"id": 7, "text": "x", "value": 1}), (("y", "z"), {"text": "y", "text_pair": "z"})]
+    assert found == [(("x",), records[0]), (("y", "z"), records[1])]
     plain = written(tmp_path / "a.txt", "one\n\nthree\n")
     assert [(text.text, rest["text"]) for text, rest in iter_texts(plain)] == [(t, t) for t in ("one", "", "three")]
     table = written(tmp_path / "a.csv", "text,body,gold\n1,x,y\n")
     [(text, rest)] = iter_texts(table, columns=TextColumns("body", label="gold"))
-    assert (text.text, rest) == ("x", {"text": "1", "body": "x"})
+    assert (text.text, rest) == ("x", {"text": "1", "body": "x", "gold": "y"})
 
 
 @pytest.mark.parametrize(
@@ -186,6 +201,28 @@ def test_texts_to_classify_keep_their_records_but_for_the_gold(tmp_path: Path) -
 )
 def test_the_task_of_a_file(tmp_path: Path, name: str, content: str, task: str) -> None:
     assert task_in(written(tmp_path / name, content)) == task
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs names for pipes")
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("content", "task"),
+    [
+        ('{"text": "a", "label": "x"}\n', "text"),
+        ('{"text": "a", "labels": []}\n{"text": "b", "labels": ["x"]}\n', "text"),
+        ('{"tokens": ["a"], "tags": ["O"]}\n', "tags"),
+        ("a O\n", "tags"),
+        ("", "tags"),
+    ],
+)
+def test_the_task_of_a_pipe(content: str, task: str, packed: bool) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream:
+        stream.write(gzip.compress(content.encode()) if packed else content.encode())
+    assert task_in(f"/dev/fd/{reader}") == task
+    if content:  # nothing was taken
+        assert [line for _, line in iter_lines(f"/dev/fd/{reader}")] == content.splitlines()
+    os.close(reader)
 
 
 def test_data_sets_of_the_datasets_package(tmp_path: Path) -> None:

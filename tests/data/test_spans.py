@@ -81,7 +81,7 @@ def test_every_record_is_a_document_unless_an_id_says_otherwise(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"text": TEXT, "label": "LOC"}, "'label' is the string \"LOC\": one class per text"),
+        ({"text": TEXT, "label": "LOC"}, "'label' is the string \"LOC\": one class per text, which is for --task text"),
         ({"text": TEXT, "label": 3}, "'label' is 3, expected"),
         ({"text": TEXT, "label": [[0, 6]]}, r"label\[0\] is \[0, 6\], expected \[start, end, type\]"),
         ({"text": TEXT, "label": [[0, "6", "X"]]}, "expected whole numbers"),

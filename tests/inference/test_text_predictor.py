@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,22 @@ def test_a_long_text_is_what_its_windows_pool_to(tiny_llama: Path, pooling: str)
     assert one.classify([TEXTS[2]])[0].n_windows == len(windows)
 
 
+@pytest.mark.parametrize("budget", [60, 2048])
+def test_progress_counts_texts(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
+    one = predictor(tiny_llama, token_budget=budget)
+    told: list[int] = []
+    monkeypatch.setattr(
+        "lookright.inference.text_predictor.progress_bar",
+        lambda *_, shown: contextlib.nullcontext(told.append if shown else None),
+    )
+    one.logits(TEXTS, progress=True)
+    assert sum(told) == len(TEXTS)
+    assert len(told) > len(TEXTS) or budget > 60  # the windows of a long text are done before the text is
+    told.clear()
+    one.classify(TEXTS, progress=True)
+    assert sum(told) == len(TEXTS)
+
+
 def test_a_stream_is_what_a_list_is(tiny_llama: Path) -> None:
     one = predictor(tiny_llama)
     assert list(one.classify_iter(iter(TEXTS))) == one.classify(TEXTS)
@@ -118,8 +135,13 @@ def test_what_logits_mean() -> None:
     found = decide(logits, multi, [1, 1])
     assert [one.labels for one in found] == [("b", "c"), ("c",)]
     assert found[0].score == 0.5  # of "b": the likelier "a" stays below its threshold
+    assert found[0].scores == pytest.approx(1 / (1 + np.exp([0, 2])))
+    assert found[0].probabilities == ()
+    [every, _] = decide(logits, multi, [1, 1], all_scores=True)
+    assert every.by_label(LABELS) == pytest.approx(dict(zip(LABELS, 1 / (1 + np.exp([-2, 0, 2])), strict=True)))
+    assert [one.labels for one in decide(np.zeros((1, 3)), single, [1])] == [("a",)]
     assert np.allclose(probabilities_of(logits, multi), 1 / (1 + np.exp(-logits)))
     number = TextSettings(labels=("value",), target="regression")
-    assert decide(logits[:, :1], number, [1, 1])[0] == Classification((), None, (), 2.0)
+    assert decide(logits[:, :1], number, [1, 1])[0] == Classification((), (), (), 2.0)
     with pytest.raises(LookRightError, match="text 2 got no probability"):
         decide(np.array([[1.0], [np.nan]]), number, [1, 1])

@@ -194,7 +194,7 @@ def test_what_cannot_be_searched(tiny_llama: Path, tmp_path: Path) -> None:
     numbers = texts(40, 0, Target.REGRESSION), texts(20, 1, Target.REGRESSION)
     with pytest.raises(RecipeError, match="regression, and a search compares plans by labels that are right"):
         search(tiny_llama, out, numbers)
-    with pytest.raises(DataError, match="dev has 3 texts with 3 labels, which cannot tell plans apart"):
+    with pytest.raises(DataError, match="dev has 3 texts with 3 gold labels, which cannot tell plans apart"):
         search(tiny_llama, out, (TRAIN, texts(3, 1)))
     with pytest.raises(RecipeError, match="subword is given, which is for --task tags"):
         search(tiny_llama, out, subword="first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from lookright.errors import DataError, LabelError, RecipeError
 from lookright.models.base import load_base
 from lookright.models.store import build_model
 from lookright.models.text_model import LookRightForSequenceClassification
+from lookright.text_metrics import LARGEST_TEMPERATURE
 from lookright.training.examples import At
+from lookright.training.progress import Reporter
 from lookright.training.recipe import Recipe
 from lookright.training.text_examples import MOST_WINDOWS, TrainingTexts
 from lookright.training.text_fit import TextFitResult, fit_texts
@@ -203,13 +206,25 @@ def test_the_whole_head_has_the_learning_rate_of_the_head(tiny_llama: Path, tmp_
         assert loop.group_of(name, parameter)[0] == (1e-3 if name.startswith("backbone.") else 7e-3), name
 
 
-def test_a_temperature_is_fitted_where_asked(tiny_llama: Path) -> None:
+def test_a_temperature_is_fitted_where_asked(tiny_llama: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lookright")
     noisy = TextDataset(
         tuple(Text(t.text, labels=(("good", "bad")[i % 3 == 0],)) for i, t in enumerate(DEV)), Target.SINGLE
     )
     result, _ = run(tiny_llama, dev=noisy, calibrate=True)
     assert result.settings.temperature != 1
+    assert "divided by a temperature of" in caplog.text
+    caplog.clear()
     assert run(tiny_llama, dev=noisy)[0].settings.temperature == 1
+    assert "temperature" not in caplog.text
+    for fitted, temperature, words in (
+        (None, 1, "--calibrate fitted no temperature, and probabilities stay as they were trained: every text of dev"),
+        (LARGEST_TEMPERATURE, 50, "divided by the largest temperature that is tried, 50: on dev"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lookright.training.text_fit.fit_temperature", lambda *_, fitted=fitted, **__: fitted)
+            assert run(tiny_llama, dev=noisy, calibrate=True)[0].settings.temperature == temperature
+        assert words in caplog.text
     with pytest.raises(RecipeError, match="no dev set to fit a temperature on"):
         run(tiny_llama, dev=None, calibrate=True)
     with pytest.raises(RecipeError, match="a regression has no probabilities"):
@@ -318,3 +333,10 @@ def test_gradual_opening_reaches_the_text_model(
         assert len(set(seen[:steps])) > 2
     assert str(model.backbone.config.lookright_right_contexts) == "[-1, -1, -1, -1]"
     assert result.recipe.opening == opening
+
+
+@pytest.mark.parametrize(("name", "shown"), [("accuracy", "42.00"), ("R²", "0.4200")])
+def test_a_score_in_the_table_is_that_of_the_last_line(name: str, shown: str) -> None:
+    stream = io.StringIO()
+    Reporter(5, name, stream).row({"epoch": 1, "update": 5, "loss": 0.5, "score": 0.42}, best=False)
+    assert stream.getvalue().splitlines()[-1].split() == ["1.00", "5", "0.5000", shown, "-", "-"]

@@ -230,7 +230,7 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
         """
         texts, one = as_texts(inputs)
         found = [
-            self.in_words(said, all_scores=all_scores) for said in self.predictor.classify(texts, progress=progress)
+            self.in_words(said) for said in self.predictor.classify(texts, all_scores=all_scores, progress=progress)
         ]
         return found[0] if one else found
 
@@ -239,11 +239,11 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
     ) -> Iterator[TextPrediction]:
         """Classify a stream of texts in bounded memory; results come in the same order."""
         stream = (as_text(text, index) for index, text in enumerate(texts))
-        return (self.in_words(said, all_scores=all_scores) for said in self.predictor.classify_iter(stream))
+        return map(self.in_words, self.predictor.classify_iter(stream, all_scores=all_scores))
 
-    def in_words(self, said: Classification, *, all_scores: bool = False) -> TextPrediction:
+    def in_words(self, said: Classification) -> TextPrediction:
         """What the predictor said, with the names of the labels."""
-        return prediction(said, self.settings, all_scores=all_scores)
+        return prediction(said, self.settings)
 
     def evaluate(
         self,
@@ -358,15 +358,13 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
         )
 
 
-def prediction(said: Classification, settings: TextSettings, *, all_scores: bool = False) -> TextPrediction:
+def prediction(said: Classification, settings: TextSettings) -> TextPrediction:
     """What a predictor said, with the names of the labels."""
-    by_label = dict(zip(settings.labels, said.probabilities, strict=True)) if said.probabilities else {}
-    shown = sorted(by_label, key=lambda label: -by_label[label]) if all_scores else said.labels
     return TextPrediction(
         label=said.label,
         score=said.score,
         labels=said.labels,
-        scores={label: by_label[label] for label in shown},
+        scores=said.by_label(settings.labels),
         value=said.value,
         n_windows=said.n_windows,
     )

@@ -18,10 +18,12 @@ from lookright.errors import MissingExtraError, OutputError
 from lookright.inference.text_predictor import probabilities_of
 from lookright.models.text_settings import TextSettings
 from lookright.text_metrics import (
+    BoolArray,
     Calibration,
     FloatArray,
     LabelScores,
     NumberScores,
+    blocks,
     calibration,
     intervals,
 )
@@ -54,7 +56,7 @@ class TextReport:
         intervals: (low, high) by the name of the figure, by bootstrap over texts.
         level: the level of the intervals.
         calibration: how probabilities compare with what came true; None for a regression.
-        temperature: what logits were divided by.
+        temperature: what logits were divided by; 1 where none was fitted.
         unknown_labels: labels of the gold that the classifier does not have, with their counts; scored as missed.
         data: the file, where there is one.
         data_hash: `TextDataset.content_hash()`.
@@ -104,9 +106,8 @@ class TextReport:
         if name != "accuracy":
             lines.append(f"exact match: {percent(self.scores.accuracy)}{self._words('accuracy')}")
         if self.calibration is not None:
-            lines.append(
-                f"expected calibration error: {percent(self.calibration.error)} (temperature {self.temperature:.2f})"
-            )
+            fitted = "no temperature fitted" if self.temperature == 1 else f"temperature {self.temperature:.2f}"
+            lines.append(f"expected calibration error: {percent(self.calibration.error)} ({fitted})")
         rows: list[tuple[str, ...]] = [("label", "precision", "recall", "F1", "gold", "given")]
         rows += [score_row(one_line(label), score) for label, score in self.scores.per_label.items()]
         lines += ["", *table(rows)]
@@ -214,10 +215,14 @@ def _calibration(scores: LabelScores | NumberScores, logits: FloatArray, setting
     """One label per text: of the label given; any number: of each label's being there."""
     if isinstance(scores, NumberScores):
         return None
-    given = probabilities_of(logits, settings)
-    if settings.target == Target.SINGLE:
-        return calibration(given.max(1), np.asarray((scores.gold & scores.given).any(1)))
-    return calibration(given.ravel(), scores.gold[:, : given.shape[1]].ravel())
+
+    def part(rows: slice) -> tuple[FloatArray, BoolArray]:
+        given = probabilities_of(logits[rows], settings)
+        if settings.target == Target.SINGLE:
+            return given.max(1), np.asarray((scores.gold[rows] & scores.given[rows]).any(1))
+        return given.ravel(), scores.gold[rows, : given.shape[1]].ravel()
+
+    return calibration(map(part, blocks(logits)))
 
 
 def _confusion_figure(scores: LabelScores) -> Figure:

@@ -192,7 +192,8 @@ def _lines(facts: dict[str, Any]) -> str:
         rows["labels"] = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
         rows["reads"] = f"pooled by {classifier['pooling']}, windows of {classifier['window']}"
         if classifier["target"] != "regression":
-            rows["decides"] = f"temperature {classifier['temperature']:.3f}" + (
+            heat = classifier["temperature"]
+            rows["decides"] = ("no temperature fitted" if heat == 1 else f"temperature {heat:.3f}") + (
                 ", a threshold for each label" if classifier["thresholds"] else ""
             )
     made = tagger or classifier

@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="?",
         default="-",
-        help="what to tag; - or nothing is stdin; a folder is all its JSON Lines and Parquet files",
+        help="what to tag or to classify; - or nothing is stdin; a folder (taggers) is all its JSON Lines and Parquet "
+        "files",
     )
     parser.add_argument(
         "--input",
@@ -65,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         dest="output_format",
         choices=FORMATS,
-        help="what to write (default: terminal where stdout is one, else jsonl)",
+        help="what to write (default: jsonl; with a tagger where stdout is a terminal, terminal); a text classifier "
+        "writes jsonl only",
     )
     parser.add_argument(
         "--out", dest="output", metavar="FILE", default="-", help="where to write (default: stdout); for a folder, DIR"

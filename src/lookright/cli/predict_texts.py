@@ -16,6 +16,7 @@ def run(args: argparse.Namespace) -> int:
     """Classify everything, in order."""
     from lookright.data import iter_texts
     from lookright.data.lines import is_stream, text_target
+    from lookright.inference.progress import progress_bar
     from lookright.inference.text_labeler import TextLabeler
     from lookright.inference.workers import Workers
 
@@ -47,9 +48,12 @@ def run(args: argparse.Namespace) -> int:
             texts = labeler.run(chunks, workers=workers)
         stack.enter_context(contextlib.closing(texts))
         stream = stack.enter_context(text_target(args.output))
+        free = not interactive and not (args.output == "-" and sys.stdout.isatty())  # the screen, for a bar
+        advance = stack.enter_context(progress_bar(None, "classifying", "texts", shown=free and not args.quiet))
         for text in texts:
             stream.write(text)
             stream.flush()
+            advance(text.count("\n"))
     if args.output != "-":
         say(f"written to {args.output}", quiet=args.quiet)
     return 0

@@ -56,11 +56,20 @@ def first_character(path: str | Path) -> str:
     Raises:
         DataError: as `iter_lines`.
     """
+    return top_of(path).lstrip()[:1]
+
+
+def top_of(path: str | Path) -> str:
+    """The first characters of a text, as many as can be seen without consuming any; of a pipe, what has come first.
+
+    Raises:
+        DataError: as `iter_lines`.
+    """
     with _reading(path) as (raw, _):
         top = raw.peek(_SNIFFED_BYTES)
         if top[:2] == _GZIP:  # a GzipFile would take from a pipe what it looks at
             top = zlib.decompressobj(wbits=31).decompress(top, _SNIFFED_BYTES)
-    return top.removeprefix(_BOM).decode("utf-8", "replace").lstrip()[:1]
+    return top.removeprefix(_BOM).decode("utf-8", "replace")
 
 
 def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:

@@ -10,15 +10,17 @@ else is one label. In a table, a column `labels` holds labels with "|" between t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from lookright.data.hub import is_hub_folder, label_names, load_hub, pick_split
-from lookright.data.lines import STDIN, first_character, is_stream, iter_lines, name_of
+from lookright.data.lines import STDIN, first_character, is_stream, iter_lines, name_of, top_of
 from lookright.data.read import HUB_PREFIX, hub_source
 from lookright.data.records import SPAN_KEYS, TOKEN_KEYS, Record, iter_records
 from lookright.data.sentence import Note, Place
@@ -30,6 +32,8 @@ FORMATS: Final = ("auto", "jsonl", "csv", "tsv", "hub")
 LABEL_KEYS: Final = ("labels", "label")
 SEPARATOR: Final = "|"
 """Between the labels in one cell of a table."""
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
+_POINT_NOT_COMMA: Final = "numbers are read with a decimal point, not a comma, so write 3.14 for 3,14"
 _JSON_SUFFIXES: Final = (".jsonl", ".ndjson", ".json")
 
 log: Final = logging.getLogger("lookright.data")
@@ -106,7 +110,7 @@ def read_texts(
 def iter_texts(
     path: str | Path, *, format: str = "auto", columns: TextColumns | None = None
 ) -> Iterator[tuple[Text, Record]]:
-    """Read texts to be classified one at a time, each with its record but for its gold.
+    """Read texts to be classified one at a time, each with its record.
 
     Formats are those of `read_texts`, and "text", a text on each line, which "auto" takes for whatever is nothing else.
 
@@ -119,14 +123,15 @@ def iter_texts(
         for number, line in iter_lines(path):
             yield Text(line, path=name, line=number), {"text": line}
         return
-    gold = {*LABEL_KEYS, columns.label}
     found, *_ = _source(path, format, columns, labeled=False)
     for read in _reads(found, name_of(path), columns, None):
-        yield read.text, {key: value for key, value in read.rest.items() if key not in gold}
+        yield read.text, read.rest
 
 
 def task_in(path: str | Path, columns: TextColumns | None = None) -> str:
     """Which task a labeled file is for, by its name and its first records: `text`, or `tags`.
+
+    Of a pipe it is told by the records that have come first, as far as they can be seen without being taken.
 
     Raises:
         DataError: the file cannot be read.
@@ -138,7 +143,7 @@ def task_in(path: str | Path, columns: TextColumns | None = None) -> str:
         names = pick_split(load_hub(source), split, str(path))[0].column_names
         return "text" if "text" in names and not set(names) & {*TOKEN_KEYS, "spans", "entities"} else "tags"
     if is_stream(path):
-        return "tags"
+        return next(filter(None, map(_task_of, _records_in(top_of(path)))), "tags")
     suffix = _suffix(path)
     if suffix in TABLE_SUFFIXES:
         names = column_names(path, tabs=suffix != ".csv")
@@ -150,6 +155,15 @@ def task_in(path: str | Path, columns: TextColumns | None = None) -> str:
         if told is not None:
             return told
     return "tags"
+
+
+def _records_in(top: str) -> Iterator[Record]:
+    """The whole records of JSON Lines in the first characters of a file; none where they are something else."""
+    for line in top.split("\n"):
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                yield record
 
 
 def _task_of(record: Record) -> str | None:
@@ -311,12 +325,25 @@ def told_target(
                 path=text.path, line=text.line,
             )  # fmt: skip
         return Target.MULTI, Note("target", "target multi-label: each text has a list of labels")
+    _refuse_decimal_commas(golds, separated)
     numbers = [_number(gold, separated) for gold, _ in golds]
     whole = [isinstance(gold, int) or str(gold).strip().lstrip("+-").isdigit() for gold, _ in golds]
     if numbers and None not in numbers and not all(whole):
         return Target.REGRESSION, Note("target", "target regression: the gold is numbers, not all of them whole")
     n_labels = len({str(gold) for gold, _ in golds})
     return Target.SINGLE, Note("target", f"target single-label: {n_labels} label{'s' * (n_labels != 1)}")
+
+
+def _refuse_decimal_commas(golds: Sequence[tuple[Any, Text]], separated: bool) -> None:
+    """Raise where all cells of a table are numbers, of which some have a comma: as labels they would mean nothing."""
+    cells = [(gold, text) for gold, text in golds if separated and isinstance(gold, str)]
+    with_comma = [(gold, text) for gold, text in cells if _DECIMAL_COMMA.fullmatch(gold.strip())]
+    if with_comma and all(_number(gold.strip().replace(",", ".", 1), True) is not None for gold, _ in cells):
+        gold, text = with_comma[0]
+        raise DataError(
+            f"the gold is {gold!r}: {_POINT_NOT_COMMA} (or give --target single-label, if it is the name of a class)",
+            path=text.path, line=text.line,
+        )  # fmt: skip
 
 
 def _number(gold: Any, from_text: bool) -> float | None:
@@ -352,7 +379,8 @@ def with_gold(text: Text, gold: Any, target: Target, name: str, *, separated: bo
     if target is Target.REGRESSION:
         value = _number(gold, from_text=True)
         if value is None:
-            raise odd("a number")
+            comma = isinstance(gold, str) and _DECIMAL_COMMA.fullmatch(gold.strip())
+            raise odd(f"a number; {_POINT_NOT_COMMA}" if comma else "a number")
         return replace(text, value=value)
     if target is Target.MULTI:
         if isinstance(gold, str) and separated:

@@ -219,7 +219,8 @@ def _text_and_spans(record: Record, name: str, line: int) -> tuple[str, list[Gol
     values = record[key]
     if isinstance(values, str):
         message = (
-            f"{key!r} is the string {_short(values)}: one class per text; expected spans [[start, end, type], ...]"
+            f"{key!r} is the string {_short(values)}: one class per text, which is for --task text; expected spans "
+            "[[start, end, type], ...]"
         )
         raise DataError(message, path=name, line=line)
     if len(full) > 1:

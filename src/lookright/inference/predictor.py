@@ -22,7 +22,8 @@ from transformers import PreTrainedTokenizerBase
 from lookright.data import Sentence
 from lookright.encoding import SubwordEncoder, Window, collate, windows_of, windows_of_document
 from lookright.errors import LookRightError
-from lookright.inference.runner import Runner, progress_bar
+from lookright.inference.progress import progress_bar
+from lookright.inference.runner import Runner
 from lookright.inference.viterbi import decode
 from lookright.models.settings import TaggerSettings
 from lookright.models.tagger_model import LookRightForTokenClassification
@@ -149,10 +150,11 @@ class Predictor(Runner[LookRightForTokenClassification]):
             One tagging for each sentence, in the same order.
         """
         taggings: list[Tagging] = []
-        with progress_bar(len(sentences), "tagging", shown=progress) as advance:
+        with progress_bar(len(sentences), "tagging", "sentences", shown=progress) as advance:
             for pool in self._pools(self._documents(sentences, document_starts)):
-                taggings += self.taggings(pool, self.score(pool))
-                advance(len(taggings))
+                found = self.taggings(pool, self.score(pool))
+                taggings += found
+                advance(len(found))
         return taggings
 
     def tag_iter(self, sentences: Iterable[Sentence]) -> Iterator[Tagging]:

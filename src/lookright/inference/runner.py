@@ -132,24 +132,6 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = True
 
 
-@contextlib.contextmanager
-def progress_bar(total: int, what: str, *, shown: bool) -> Iterator[Any]:
-    """A function that takes how many items are done; `what` is being done to them."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
 def _is_quantized(model: Any) -> bool:
     """Whether the weights are quantised: such a model is where it was loaded, and cannot be moved."""
     return getattr(model.backbone, "quantization_method", None) is not None

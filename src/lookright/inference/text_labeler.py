@@ -22,21 +22,26 @@ depend neither on the number of processes nor on what they do at a time."""
 Chunk = list[tuple[Text, Record]]
 
 
-def record_of(rest: Record, said: Classification, settings: TextSettings, *, all_scores: bool) -> dict[str, Any]:
-    """What is written about a text: its record, without its gold, and what is said about it."""
-    record = dict(rest)
+INPUT: Final = "input"
+PREDICTED: Final = ("label", "score", "labels", "scores", "value", "n_windows", INPUT)
+"""The keys that are the classifier's in what is written; what a record holds under any of them moves under `INPUT`."""
+
+
+def record_of(rest: Record, said: Classification, settings: TextSettings) -> dict[str, Any]:
+    """What is written about a text: what is said about it, and all that its record held."""
+    record = {key: value for key, value in rest.items() if key not in PREDICTED}
+    if len(record) < len(rest):
+        record[INPUT] = {key: value for key, value in rest.items() if key in PREDICTED}
     if said.n_windows > 1:
         record["n_windows"] = said.n_windows
     if settings.target == Target.REGRESSION:
         return {**record, "value": said.value}
-    by_label = dict(zip(settings.labels, said.probabilities, strict=True))
     if settings.target == Target.SINGLE:
         record |= {"label": said.label, "score": said.score}
     else:
         record["labels"] = list(said.labels)
-    if all_scores or settings.target == Target.MULTI:
-        shown = sorted(by_label, key=lambda label: -by_label[label]) if all_scores else said.labels
-        record["scores"] = {label: by_label[label] for label in shown}
+    if said.probabilities or settings.target == Target.MULTI:
+        record["scores"] = said.by_label(settings.labels)
     return record
 
 
@@ -77,9 +82,10 @@ class TextLabeler:
         """A line for each text."""
         chunk, pool = encoded
         settings = self.predictor.settings
+        decided = self.predictor.decide(pool, logits, all_scores=self.all_scores)
         return "".join(
-            json_line(record_of(rest, said, settings, all_scores=self.all_scores), path=text.path, line=text.line)
-            for (text, rest), said in zip(chunk, self.predictor.decide(pool, logits), strict=True)
+            json_line(record_of(rest, said, settings), path=text.path, line=text.line)
+            for (text, rest), said in zip(chunk, decided, strict=True)
         )
 
     def __call__(self, chunk: Chunk, /) -> str:

@@ -5,7 +5,8 @@ Texts run through in pools, so that the memory in use does not grow with their n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from lookright.data.texts import Target, Text
 from lookright.encoding import TextEncoder, Window, collate_texts
 from lookright.errors import LookRightError
-from lookright.inference.runner import Runner, progress_bar
+from lookright.inference.progress import progress_bar, unseen
+from lookright.inference.runner import Runner
 from lookright.models.text_model import LookRightForSequenceClassification
 from lookright.models.text_settings import TextSettings
 from lookright.text_metrics import FloatArray, sigmoid, softmax
@@ -41,14 +43,14 @@ class Classification:
 
     Attributes:
         labels: the label (single-label), or the labels whose probability reaches their threshold, likeliest first.
-        score: the probability of the first of them; None where there is none.
-        probabilities: of every label, in the classifier's order; empty for a regression.
+        scores: their probabilities.
+        probabilities: of every label, in the classifier's order, where they were asked for; else empty.
         value: the number, for a regression.
         n_windows: in how many windows the text was read; 1 unless it is longer than one.
     """
 
     labels: tuple[str, ...]
-    score: float | None
+    scores: tuple[float, ...]
     probabilities: tuple[float, ...]
     value: float | None
     n_windows: int = 1
@@ -58,6 +60,18 @@ class Classification:
         """The likeliest of the labels given; None where there is none."""
         return self.labels[0] if self.labels else None
 
+    @property
+    def score(self) -> float | None:
+        """Its probability."""
+        return self.scores[0] if self.scores else None
+
+    def by_label(self, labels: Sequence[str]) -> dict[str, float]:
+        """Probability by label, likeliest first: of all `labels` where asked for, else of those given."""
+        if not self.probabilities:
+            return dict(zip(self.labels, self.scores, strict=True))
+        pairs = zip(labels, self.probabilities, strict=True)
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
 
 def probabilities_of(logits: FloatArray, settings: TextSettings) -> FloatArray:
     """(n_texts, labels): the probability of each label, at the settings' temperature."""
@@ -65,8 +79,10 @@ def probabilities_of(logits: FloatArray, settings: TextSettings) -> FloatArray:
     return softmax(scaled) if settings.target == Target.SINGLE else sigmoid(scaled)
 
 
-def decide(logits: FloatArray, settings: TextSettings, n_windows: Sequence[int]) -> list[Classification]:
-    """What logits (n_texts, labels) say.
+def decide(
+    logits: FloatArray, settings: TextSettings, n_windows: Sequence[int], *, all_scores: bool = False
+) -> list[Classification]:
+    """What logits (n_texts, labels) say; `all_scores`: with the probability of every label.
 
     Raises:
         LookRightError: a logit that is not a number.
@@ -78,18 +94,17 @@ def decide(logits: FloatArray, settings: TextSettings, n_windows: Sequence[int])
             "training (a loss that was not a number), or is float16 too narrow for it?"
         )
     if settings.target == Target.REGRESSION:
-        return [Classification((), None, (), float(row[0]), n) for row, n in zip(logits, n_windows, strict=True)]
+        return [Classification((), (), (), float(row[0]), n) for row, n in zip(logits, n_windows, strict=True)]
     found = []
     given = probabilities_of(logits, settings)
-    limits = np.array(settings.limits)
-    for row, n in zip(given, n_windows, strict=True):
-        order = np.argsort(-row, kind="stable")
-        chosen = (
-            order[:1] if settings.target == Target.SINGLE else [index for index in order if row[index] >= limits[index]]
-        )
+    single = settings.target == Target.SINGLE
+    enough = given == given.max(1, keepdims=True) if single else given >= np.array(settings.limits)
+    for row, named, n in zip(given, enough, n_windows, strict=True):
+        chosen = np.flatnonzero(named)
+        chosen = chosen[:1] if single else chosen[np.argsort(-row[chosen], kind="stable")]
         names = tuple(settings.labels[index] for index in chosen)
-        score = float(row[chosen[0]]) if names else None
-        found.append(Classification(names, score, tuple(row.tolist()), None, n))
+        every = tuple(row.tolist()) if all_scores else ()
+        found.append(Classification(names, tuple(row[chosen].tolist()), every, None, n))
     return found
 
 
@@ -112,33 +127,36 @@ class TextPredictor(Runner[LookRightForSequenceClassification]):
         """The model's."""
         return self.model.settings
 
-    def classify(self, texts: Sequence[Text], *, progress: bool = False) -> list[Classification]:
+    def classify(
+        self, texts: Sequence[Text], *, all_scores: bool = False, progress: bool = False
+    ) -> list[Classification]:
         """Classify texts; one result for each, in the same order.
 
         Args:
             texts: in order.
+            all_scores: give the probability of every label, too.
             progress: show a bar on stderr, where that is a terminal.
         """
         found: list[Classification] = []
-        with progress_bar(len(texts), "classifying", shown=progress) as advance:
+        with progress_bar(len(texts), "classifying", "texts", shown=progress) as advance:
             for pool in self.pools(texts):
-                found += self.decide(pool, self.compute(pool))
-                advance(len(found))
+                found += self.decide(pool, self.compute(pool, advance), all_scores=all_scores)
         return found
 
-    def classify_iter(self, texts: Iterable[Text]) -> Iterator[Classification]:
+    def classify_iter(self, texts: Iterable[Text], *, all_scores: bool = False) -> Iterator[Classification]:
         """Classify a stream of texts in bounded memory; results come in the same order."""
         for pool in self.pools(texts):
-            yield from self.decide(pool, self.compute(pool))
+            yield from self.decide(pool, self.compute(pool), all_scores=all_scores)
 
     def logits(self, texts: Sequence[Text], *, progress: bool = False) -> FloatArray:
         """(n_texts, labels): before temperature and thresholds; for a regression (n_texts, 1), the numbers."""
-        parts: list[FloatArray] = []
-        with progress_bar(len(texts), "classifying", shown=progress) as advance:
+        found = np.empty((len(texts), len(self.settings.labels)))
+        n_done = 0
+        with progress_bar(len(texts), "classifying", "texts", shown=progress) as advance:
             for pool in self.pools(texts):
-                parts.append(self.compute(pool))
-                advance(sum(map(len, parts)))
-        return np.concatenate([np.zeros((0, len(self.settings.labels))), *parts])
+                found[n_done : n_done + len(pool)] = self.compute(pool, advance)
+                n_done += len(pool)
+        return found
 
     # ----------------------------------------------------------------------------------------------------- one pool
 
@@ -160,9 +178,15 @@ class TextPredictor(Runner[LookRightForSequenceClassification]):
         """Texts that are to be computed together, with their windows; the model is not needed for that."""
         return list(zip(texts, self.encoder.windows(texts, self.settings.window, first), strict=True))
 
-    def compute(self, pool: Pool) -> FloatArray:
-        """(n_texts, labels): run the model over the windows of a pool, and pool them to texts."""
+    def compute(self, pool: Pool, advance: Callable[[int], None] = unseen) -> FloatArray:
+        """(n_texts, labels): run the model over the windows of a pool, and pool them to texts.
+
+        Args:
+            pool: the texts.
+            advance: is told after each batch of how many more texts the last window is done.
+        """
         windows = [window for _, own in pool for window in own]
+        left = Counter(window.sentence for window in windows)
         number = {id(window): index for index, window in enumerate(windows)}
         order: list[int] = []
         vectors: list[Tensor] = []
@@ -170,6 +194,8 @@ class TextPredictor(Runner[LookRightForSequenceClassification]):
         with self._running(), torch.inference_mode():
             for batch, (vector, weight) in self._batches(windows, self._represent):
                 order += [number[id(window)] for window in batch]
+                left.subtract(window.sentence for window in batch)
+                advance(sum(left[text] == 0 for text in {window.sentence for window in batch}))
                 vectors.append(vector)
                 weights.append(weight)
             if not windows:
@@ -181,9 +207,9 @@ class TextPredictor(Runner[LookRightForSequenceClassification]):
             logits = self.model.classify(torch.cat(vectors)[back], torch.cat(weights)[back], text_of, len(pool))
         return np.asarray(logits.double().cpu().numpy())
 
-    def decide(self, pool: Pool, logits: FloatArray) -> list[Classification]:
+    def decide(self, pool: Pool, logits: FloatArray, *, all_scores: bool = False) -> list[Classification]:
         """What `compute` returned, in words; the model is not needed for that."""
-        return decide(logits, self.settings, [len(windows) for _, windows in pool])
+        return decide(logits, self.settings, [len(windows) for _, windows in pool], all_scores=all_scores)
 
     def _represent(self, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
         batch = collate_texts(windows, layout=self.layout, pad_id=self.encoder.pad_id)

@@ -228,7 +228,7 @@ class TextTask:
                 "the target is a regression, and a search compares plans by labels that are right; train it under the "
                 "plans that you have in mind (--plan 0011), and compare their R² on dev"
             )
-        return sum(self.dev.label_counts().values()), "labels"
+        return sum(self.dev.label_counts().values()), "gold labels"
 
     def n_examples(self) -> int:
         """Texts."""

@@ -11,6 +11,7 @@ from typing import Any, Final, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lookright.text_metrics import R2
 from lookright.training.checkpoints import write_whole
 
 COLUMNS: Final = ("epoch", "update", "loss", "score", "precision", "recall")
@@ -61,7 +62,7 @@ class Reporter:
         self.header(names, f"score: {self.score_name}, on dev" if self.score_name else None)
         cells = [f"{values['epoch']:.2f}", str(values["update"]), _number(values.get("loss"))]
         if self.score_name:
-            cells += [_number(values.get(name), percent=True) for name in COLUMNS[3:]]
+            cells += [_number(values.get(name), percent=self.score_name != R2) for name in COLUMNS[3:]]
         self.line(cells, best=best)
 
     def header(self, names: Sequence[str], note: str | None = None) -> None:

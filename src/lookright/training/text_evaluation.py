@@ -15,10 +15,12 @@ from lookright.inference.text_predictor import TextPredictor, probabilities_of
 from lookright.models.text_model import LookRightForSequenceClassification
 from lookright.models.text_settings import TextSettings
 from lookright.text_metrics import (
+    R2,
     BoolArray,
     FloatArray,
     LabelScores,
     NumberScores,
+    blocks,
     label_scores,
     number_scores,
     tune_thresholds,
@@ -28,7 +30,7 @@ from lookright.training.text_labels import gold_table
 NAMES: Final = {
     Target.SINGLE: "accuracy",
     Target.MULTI: "micro F1, thresholds tuned on dev",
-    Target.REGRESSION: "R²",
+    Target.REGRESSION: R2,
 }
 
 
@@ -47,13 +49,20 @@ def decisions(logits: FloatArray, settings: TextSettings) -> BoolArray:
     if settings.target == Target.SINGLE:
         chosen = logits.argmax(1)
         return np.asarray(np.arange(logits.shape[1]) == chosen[:, None])
-    return np.asarray(probabilities_of(logits, settings) >= np.array(settings.limits))
+    limits = np.array(settings.limits)
+    given = np.empty(logits.shape, bool)
+    for rows in blocks(logits):
+        given[rows] = probabilities_of(logits[rows], settings) >= limits
+    return given
 
 
 def tuned_thresholds(dataset: TextDataset, logits: FloatArray, settings: TextSettings) -> tuple[float, ...]:
     """The thresholds of a multi-label classifier that suit a data set best, label by label."""
     gold, _ = gold_table(dataset, settings.labels)
-    return tune_thresholds(probabilities_of(logits, settings), gold[:, : len(settings.labels)])
+    found: list[float] = []
+    for some in blocks(logits.T):
+        found += tune_thresholds(probabilities_of(logits[:, some], settings), gold[:, some])
+    return tuple(found)
 
 
 def tuned_scores(dataset: TextDataset, logits: FloatArray, settings: TextSettings) -> LabelScores | NumberScores:

@@ -18,7 +18,7 @@ from lookright.encoding import TextEncoder
 from lookright.errors import RecipeError
 from lookright.models.text_model import LookRightForSequenceClassification
 from lookright.models.text_settings import TextSettings
-from lookright.text_metrics import fit_temperature
+from lookright.text_metrics import LARGEST_TEMPERATURE, fit_temperature
 from lookright.training.fit import Trained, account_of, begin, carry_out, prepare
 from lookright.training.overlap import say_overlap
 from lookright.training.recipe import Recipe
@@ -131,14 +131,29 @@ def settled_by_dev(scorer: TextScorer, recipe: Recipe, device: torch.device) -> 
     if recipe.calibrate:
         gold, _ = gold_table(scorer.dev, settings.labels)
         temperature = fit_temperature(logits, gold[:, : len(settings.labels)], single=not multi)
-        settings = replace(settings, temperature=temperature)
-        if temperature == 1:
-            log.warning("no temperature can be fitted: every text of dev is classified right; it stays 1")
-        else:
-            log.info("logits are divided by a temperature of %.3f, fitted on dev", temperature)
+        settings = replace(settings, temperature=temperature or 1.0)
+        _say_temperature(temperature, multi=multi)
     if multi:
         settings = replace(settings, thresholds=tuned_thresholds(scorer.dev, logits, settings))
     return settings
+
+
+def _say_temperature(temperature: float | None, *, multi: bool) -> None:
+    if temperature is None:
+        what = "every label of dev's texts is told right" if multi else "every text of dev is classified right"
+        log.warning(
+            "--calibrate fitted no temperature, and probabilities stay as they were trained: %s, or all but, so that "
+            "nothing there says how sure is too sure; give a larger dev set",
+            what,
+        )
+    elif temperature == LARGEST_TEMPERATURE:
+        log.warning(
+            "--calibrate: logits are divided by the largest temperature that is tried, %g: on dev their probabilities "
+            "say nothing about the gold",
+            temperature,
+        )
+    else:
+        log.info("--calibrate: logits are divided by a temperature of %.3f, fitted on dev", temperature)
 
 
 def _data_account(dataset: TextDataset) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
     """The files that paths mean: files themselves, and the text files right in a folder, packed or not.
 
     Raises:
-        DataError: no such file, or a folder without text files.
+        DataError: no such file, a pipe or device, or a folder without text files.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -41,6 +41,10 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
             found += inside
         elif path.is_file():
             found.append(path)
+        elif path.exists() or str(path) == "-":
+            raise DataError(
+                "a stream, which can be read only once; expected a file, since a resumed run reads it again", path=path
+            )
         else:
             raise DataError("no such file or folder", path=path)
     return found

@@ -102,6 +102,8 @@ def tokenise(
         OutputError: the cache cannot be written.
     """
     hashes = sorted({file_hash(path): path for path in files}.items())  # sorted: names and order do not matter
+    if len(hashes) < len(files):
+        log.info("%d of %d files are copies of others, and not taken again", len(files) - len(hashes), len(files))
     tail = f"{tokenizer_hash(tokenizer)} {tokenizer.eos_token_id} {share!r} {FORMAT}"
     folders = []
     for digest, path in hashes:
@@ -123,7 +125,8 @@ def _write(folder: Path, path: Path, tokenizer: PreTrainedTokenizerBase, share: 
     log.info("tokenising %s, once: the tokens are kept", path)
     backend = plain_backend(tokenizer)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    dtype = np.uint16 if max(backend.get_vocab_size(), *end, 0) < 2**16 else np.uint32
+    highest = max([*backend.get_vocab().values(), *end], default=0)  # not their number: ids may have gaps
+    dtype = np.uint16 if highest < 2**16 else np.uint32
     ends: dict[str, list[int]] = {part: [] for part in PARTS}
     files = {part: (folder / f"{part}.bin").open("wb") for part in PARTS}
     try:

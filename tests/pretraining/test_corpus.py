@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 import toys
 from lookright.errors import DataError, MissingExtraError, OutputError
 from lookright.models.language_model import new_language_model
+from lookright.training.pretraining import corpus as corpus_module
 from lookright.training.pretraining import tokens as tokens_module
 from lookright.training.pretraining.corpus import documents, is_held_out, sample, text_files
 from lookright.training.pretraining.tokens import tokenise
@@ -175,6 +176,17 @@ def test_copies_are_taken_once_and_that_is_said(tmp_path: Path, caplog: pytest.L
         both = tokenise([corpus, copy], toys.byte_bpe_tokenizer(), tmp_path / "cache", share=0.0)
     assert len(both.train) == len(once.train)
     assert "1 of 2 files are copies of others" in caplog.text
+
+
+def test_text_without_blank_lines_is_read_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_module, "LONGEST_DOCUMENT", 100)
+    monkeypatch.setattr(tokens_module, "LONGEST_DOCUMENT", 250)
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"This is line {number:3}.\n" for number in range(54)))
+    found = list(documents(path))
+    assert "\n".join(found) + "\n" == path.read_text()
+    assert {document.count("\n") for document in found} == {5}  # 18 characters each: more than 100 with the sixth
+    assert [len(batch) for batch in tokens_module._batches(iter(found))] == [3, 3, 3]
 
 
 def test_ids_with_gaps(tmp_path: Path) -> None:

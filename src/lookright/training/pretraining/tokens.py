@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lookright.errors import DataError, OutputError, UnsupportedModelError
 from lookright.training.cache import made_once
-from lookright.training.pretraining.corpus import documents, file_hash, is_held_out
+from lookright.training.pretraining.corpus import LONGEST_DOCUMENT, documents, file_hash, is_held_out
 
 log = logging.getLogger("lookright")
 
@@ -26,7 +25,7 @@ PARTS: Final = ("train", "held_out")
 FORMAT: Final = 1
 """Counts up whenever the same text would be kept in another form."""
 BATCH: Final = 512
-"""Documents that are tokenised together, on all cores."""
+"""Most documents that are tokenised together, on all cores."""
 
 
 @dataclass(frozen=True)
@@ -161,5 +160,14 @@ def _read(folders: Sequence[Path], part: str) -> Tokens:
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    while batch := list(islice(texts, BATCH)):
+    """Documents to tokenise together: not too many, and not too much text."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if len(batch) == BATCH or size >= LONGEST_DOCUMENT:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pretraining_support import toy_documents, write_corpus
-
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

@@ -130,9 +130,7 @@ def test_a_plan_that_does_not_divide_the_layers_is_refused_at_once(corpus: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_which_plan_is_taken(
-    corpus: Path, clm_base: Path, mntp_base: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_which_plan_is_taken(corpus: Path, clm_base: Path, mntp_base: Path, caplog: pytest.LogCaptureFixture) -> None:
     def plan(**options: Any) -> str:
         found = prepare(recipe(corpus, None, **options), CPU)
         assert current_plan(found.found.model) == found.plan

@@ -173,7 +173,8 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     n_layers = int(model.config.get_text_config().num_hidden_layers)
     plan = plan_for(recipe, n_layers, found.carried)
     if found.carried is not None and plan.to_list() != list(found.carried):
-        log.info("the base carries the plan %s; it is trained under %s now", MaskPlan.parse(found.carried, n_layers), plan)
+        carried = MaskPlan.parse(found.carried, n_layers)
+        log.info("the base carries the plan %s; it is trained under %s now", carried, plan)
     corpus = tokenise(files, tokenizer, cache, share=recipe.held_out)
     if len(corpus.train) < FEWEST:
         raise DataError(

@@ -78,8 +78,10 @@ def test_json_and_dry_run(corpus: Path, tmp_path: Path, command: Run) -> None:
     found = json.loads(done.out)
     assert (found["objective"], found["plan"], done.err) == ("clm", "0", "")
     assert found["held_out_loss"] > 0
-    done = command(*flags(corpus, tmp_path / "none"), "--dry-run")
+    more = write_corpus(tmp_path / "more.txt", 20, seed=1)
+    done = command(*flags(corpus, tmp_path / "none"), "--text", more, "--dry-run")
     assert "learning_rate = 0.005" in done.out
+    assert f'text = ["{corpus}", "{more}"]' in done.out  # a flag that is repeated adds to what stood before
     assert not (tmp_path / "none").exists()
 
 

@@ -13,9 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pretraining_support import toy_documents, write_corpus
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 import toys
 from lookright.errors import DataError, MissingExtraError, OutputError
+from lookright.models.language_model import new_language_model
+from lookright.training.pretraining import corpus as corpus_module
 from lookright.training.pretraining import tokens as tokens_module
 from lookright.training.pretraining.corpus import documents, is_held_out, sample, text_files
 from lookright.training.pretraining.tokens import tokenise
@@ -76,6 +80,9 @@ def test_folders_mean_their_text_files(tmp_path: Path) -> None:
         text_files([tmp_path / "empty"])
     with pytest.raises(DataError, match="no such file"):
         text_files([tmp_path / "none.txt"])
+    for stream in ("/dev/null", "-"):
+        with pytest.raises(DataError, match="a stream, which can be read only once"):
+            text_files([stream])
 
 
 def test_a_sample_takes_from_every_file(tmp_path: Path) -> None:
@@ -153,3 +160,43 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     again = tokenise([corpus], tokenizer, tmp_path / "cache", share=0.0)
     assert len(again.train) == len(whole.train)
     assert sorted(folder.parent.iterdir()) == [others, folder]
+    for path in (*others.iterdir(), others):
+        os.utime(path, (0, 0))
+    tokenise([corpus], tokenizer, tmp_path / "cache", share=0.0)  # what is there is found; the remains go all the same
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_copies_are_taken_once_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corpus = write_corpus(tmp_path / "toy.txt", 60)
+    copy = Path(shutil.copy(corpus, tmp_path / "copy.txt"))
+    once = tokenise([corpus], toys.byte_bpe_tokenizer(), tmp_path / "cache", share=0.0)
+    assert "copies" not in caplog.text
+    with caplog.at_level("INFO", "lookright"):
+        both = tokenise([corpus, copy], toys.byte_bpe_tokenizer(), tmp_path / "cache", share=0.0)
+    assert len(both.train) == len(once.train)
+    assert "1 of 2 files are copies of others" in caplog.text
+
+
+def test_text_without_blank_lines_is_read_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_module, "LONGEST_DOCUMENT", 100)
+    monkeypatch.setattr(tokens_module, "LONGEST_DOCUMENT", 250)
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"This is line {number:3}.\n" for number in range(54)))
+    found = list(documents(path))
+    assert "\n".join(found) + "\n" == path.read_text()
+    assert {document.count("\n") for document in found} == {5}  # 18 characters each: more than 100 with the sixth
+    assert [len(batch) for batch in tokens_module._batches(iter(found))] == [3, 3, 3]
+
+
+def test_ids_with_gaps(tmp_path: Path) -> None:
+    """The highest id decides the number format and the rows of a new model, not the number of entries."""
+    backend = Tokenizer(models.WordLevel({"<unk>": 0, "fine": 1, "far": 70_000}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    (tmp_path / "a.txt").write_text("fine far away\n")
+    found = tokenise([tmp_path / "a.txt"], tokenizer, tmp_path / "cache", share=0.0)
+    assert found.train.ids[0].tolist() == [1, 70_000, 0]
+    new = new_language_model(
+        tokenizer, layers=1, hidden=2, heads=1, kv_heads=1, intermediate=2, tied=True, length=8, seed=0
+    )
+    assert new.model.get_input_embeddings().num_embeddings == 70_001

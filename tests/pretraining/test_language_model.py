@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -257,6 +258,15 @@ def test_which_mask_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
         assert f"{name!r} was added" in caplog.text
     _, mask = masked("mlm", "_")
     assert not mask.new
+
+
+@pytest.mark.parametrize("load", [load_language_model, load_base])
+def test_a_tokenizer_that_is_another_models(load: Any, clm_base: Path, tmp_path: Path) -> None:
+    """It would make ids that have no embedding, and the run would end in an index that is out of range."""
+    folder = shutil.copytree(clm_base, tmp_path / "base")
+    toys.byte_bpe_tokenizer(vocab=600).save_pretrained(folder)
+    with pytest.raises(ModelFolderError, match=r"tokenizer has [0-9]+ entries, but the model has embeddings for 400"):
+        load(folder)
 
 
 def test_only_the_new_row_is_trained() -> None:

@@ -130,7 +130,7 @@ def test_a_plan_that_does_not_divide_the_layers_is_refused_at_once(corpus: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_which_plan_is_taken(corpus: Path, clm_base: Path, mntp_base: Path) -> None:
+def test_which_plan_is_taken(corpus: Path, clm_base: Path, mntp_base: Path, caplog: pytest.LogCaptureFixture) -> None:
     def plan(**options: Any) -> str:
         found = prepare(recipe(corpus, None, **options), CPU)
         assert current_plan(found.found.model) == found.plan
@@ -140,7 +140,9 @@ def test_which_plan_is_taken(corpus: Path, clm_base: Path, mntp_base: Path) -> N
     assert plan(objective="mlm") == "1"
     assert plan(objective="mntp") == "01"
     assert plan(objective="mntp", base=str(mntp_base)) == "0,2,0,*"
-    assert plan(objective="clm", base=str(mntp_base)) == "0"
+    with caplog.at_level("INFO", "lookright"):
+        assert plan(objective="clm", base=str(mntp_base)) == "0"
+    assert "the base carries the plan 0,2,0,*; it is trained under 0 now" in caplog.text
     assert plan(objective="mntp", base=str(clm_base), plan="0,1,0,*") == "0,1,0,*"
 
 
@@ -215,6 +217,15 @@ def test_text_that_cannot_be_trained_on(text: bytes, words: str, tmp_path: Path)
     assert "bad.txt" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_text_without_blank_lines_is_one_document(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "lines.txt").write_text(corpus.read_text().replace("\n\n", "\n"))
+    with caplog.at_level("INFO", "lookright"):
+        prepare(recipe(tmp_path / "lines.txt", None), CPU)
+    assert "none of 1 document (a blank line ends one) fell into the share of 0.15" in caplog.text
 
 
 def test_a_tracker_that_is_not_there_is_said_at_once(corpus: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from training_support import DEV, TRAIN, in_child, run, same, tagger, toy_data, 
 
 from lookright.errors import LookRightError, OutputError, RecipeError
 from lookright.training import checkpoints as checkpoints_module
+from lookright.training import run_folder as run_folder_module
 from lookright.training.checkpoints import Checkpoints
 from lookright.training.defaults import automatic_values
 from lookright.training.fit import fit
@@ -170,6 +171,14 @@ def test_a_finished_run_gives_its_result_again(tiny_llama: Path, tmp_path: Path,
 def test_resume_of_nothing_begins_at_the_beginning(tiny_llama: Path, tmp_path: Path, whole: Any) -> None:
     run(tiny_llama, tmp_path / "out", resume=True, **OPTIONS)
     assert contents(tmp_path / "out") == whole[0]
+
+
+def test_killed_before_account_and_recipe_are_both_there(tiny_llama: Path, tmp_path: Path, whole: Any) -> None:
+    def between() -> None:
+        write, count = run_folder_module.write_whole, iter(range(2))
+        run_folder_module.write_whole = lambda *rest: die() if next(count) else write(*rest)  # type: ignore[assignment]
+
+    assert killed_and_resumed(tiny_llama, tmp_path / "out", between)[0] == whole[0]
 
 
 def test_a_finished_run_whose_checkpoints_are_gone_is_not_begun_again(tiny_llama: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
         return
     # The value stays text here: a wrong one is then reported in the option's own words, not in argparse's.
     metavar = option.metavar or ("|".join(option.choices) if option.choices else option.kind.upper())
-    several: dict[str, Any] = {"nargs": "+"} if option.kind == "paths" else {}
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"} if option.kind == "paths" else {}
     group.add_argument(
         option.flag, dest=option.name, metavar=metavar, default=argparse.SUPPRESS, help=help_text, **several
     )

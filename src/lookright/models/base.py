@@ -354,6 +354,7 @@ def load_base(
     install_plan(backbone, chosen, backend, check=check)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     check_pad_token(tokenizer, backbone)
+    check_vocabulary(folder, tokenizer, backbone)
     source = source_of(name, folder, config, revision)
     return Base(backbone, tokenizer, chosen, source)
 
@@ -392,6 +393,22 @@ def check_pad_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) 
     """Take a pad token away that has no embedding: padding is masked, so any token that exists will do."""
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
         tokenizer.pad_token = None
+
+
+def check_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Refuse a tokenizer that is another model's: text would turn into ids that have no embedding.
+
+    Raises:
+        ModelFolderError: it knows more than the model, tokens that were added to it left aside.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    known = 0 if backend is None else backend.get_vocab_size(with_added_tokens=False)
+    rows = model.get_input_embeddings().num_embeddings
+    if known > rows:
+        raise ModelFolderError(
+            f"{folder}: the tokenizer has {known} entries, but the model has embeddings for {rows}; expected the "
+            "tokenizer that the model was trained with"
+        )
 
 
 def source_of(name: str | Path, folder: Path, config: PreTrainedConfig, revision: str | None) -> BaseSource:

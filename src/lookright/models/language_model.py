@@ -28,6 +28,7 @@ from lookright.models.base import (
     BaseSource,
     bars_on_terminals_only,
     check_pad_token,
+    check_vocabulary,
     load_config,
     load_tokenizer,
     loading_weights,
@@ -73,7 +74,7 @@ def new_language_model(
 ) -> LanguageModel:
     """A Llama with random weights, which takes sequences of at most `length` sub-words."""
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=1 + max(tokenizer.get_vocab().values()),  # ids may have gaps
         hidden_size=hidden,
         intermediate_size=intermediate,
         num_hidden_layers=layers,
@@ -120,6 +121,7 @@ def load_language_model(name: str | Path, *, revision: str | None = None) -> Lan
     refuse_lost(folder, found)
     tokenizer = load_tokenizer(folder)
     check_pad_token(tokenizer, model)
+    check_vocabulary(folder, tokenizer, model)
     source = source_of(name, folder, config, revision)
     return LanguageModel(model, tokenizer, source, None if carried is None else tuple(carried))
 

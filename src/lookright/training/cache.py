@@ -39,16 +39,15 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         OutputError: it cannot be written.
     """
     if (folder / MARKER).is_file():
+        _clear_abandoned(folder)
         return folder
     if os.environ.get("LOCAL_RANK", "0") != "0":
         while not (folder / MARKER).is_file():  # the launcher ends us when the first process fails
             time.sleep(0.2)
         return folder
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    _clear_abandoned(folder)
     with writing(folder.parent):
-        for left in folder.parent.glob(f".{folder.name}.*"):
-            if _abandoned(left):
-                shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
             make(partial)
@@ -61,6 +60,13 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove what kills left half-made of a folder."""
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        if _abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _abandoned(partial: Path) -> bool:

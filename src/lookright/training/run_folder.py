@@ -99,7 +99,7 @@ class RunFolder:
             RecipeError: the earlier run had another recipe, other data, labels, plan or base.
             OutputError: the folder cannot be written.
         """
-        if resume and (self.path / RUN_FILE).is_file():
+        if resume and (self.path / RUN_FILE).is_file() and not self._only_began():
             before = self._compare(recipe, account)
             newest = self.checkpoints.newest()
             if newest is None and "outcome" in before:
@@ -112,8 +112,8 @@ class RunFolder:
         try:
             with writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
+                self.write_account(account)  # first: it is what tells a run's folder from any other
                 self.write_recipe(recipe)
-                self.write_account(account)
         except BaseException:
             self.tidy()
             raise
@@ -147,6 +147,10 @@ class RunFolder:
         if self._made:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
+
+    def _only_began(self) -> bool:
+        """Whether a kill came before there was more than an account."""
+        return all(entry.name in (RUN_FILE, *_HALF_WRITTEN) for entry in self.path.iterdir())
 
     def _check_command(self, recipe: RecipeForm) -> dict[str, Any]:
         """The account of the earlier run, which must be one of the same command."""

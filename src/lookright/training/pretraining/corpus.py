@@ -1,6 +1,7 @@
 """Plain text as documents: files of any size, packed or not, read as a stream.
 
-A document is a run of lines that are not blank; blank lines stand between documents.
+A document is a run of lines that are not blank; blank lines stand between documents. A very long one counts as several,
+cut between lines, so that a file without blank lines is read as a stream, too.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ TOKENIZER_CHARACTERS: Final = 40_000_000
 """How much text a tokenizer learns from; more changes little."""
 
 
+LONGEST_DOCUMENT: Final = 1_000_000
+"""Characters after which a document ends with the line. A tokenizer takes about 100 bytes of memory for each."""
+
+
 def text_files(paths: Iterable[str | Path]) -> list[Path]:
     """The files that paths mean: files themselves, and the text files right in a folder, packed or not.
 
     Raises:
-        DataError: no such file, or a folder without text files.
+        DataError: no such file, a pipe or device, or a folder without text files.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -41,6 +46,10 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
             found += inside
         elif path.is_file():
             found.append(path)
+        elif path.exists() or str(path) == "-":
+            raise DataError(
+                "a stream, which can be read only once; expected a file, since a resumed run reads it again", path=path
+            )
         else:
             raise DataError("no such file or folder", path=path)
     return found
@@ -60,12 +69,15 @@ def documents(path: Path) -> Iterator[str]:
         MissingExtraError: a .zst file, and nothing to read it with.
     """
     lines: list[str] = []
+    size = 0
     for line in _lines(path):
-        if line.strip():
-            lines.append(line)
-        elif lines:
+        blank = not line.strip()
+        if lines and (blank or size >= LONGEST_DOCUMENT):
             yield "".join(lines).rstrip("\n")
-            lines = []
+            lines, size = [], 0
+        if not blank:
+            lines.append(line)
+            size += len(line)
     if lines:
         yield "".join(lines).rstrip("\n")
 

@@ -46,10 +46,10 @@ from lookright.training.surroundings import check_tracker, machine_account, proc
 from lookright.training.trainer import LOGGED_LOSSES, RunPlan
 
 FEWEST: Final = 1_000
+"""Sub-words below which a text is taken for a mistake."""
 TIMING: Final = ("tokens_per_second", "arithmetic", "seconds")
 LOOKED_AT: Final = 1_000
 """Sequences that are looked at for something to predict."""
-"""Sub-words below which a text is taken for a mistake."""
 PICTURE: Final = "loss.png"
 
 
@@ -172,6 +172,9 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     model, tokenizer = found.model, found.tokenizer
     n_layers = int(model.config.get_text_config().num_hidden_layers)
     plan = plan_for(recipe, n_layers, found.carried)
+    if found.carried is not None and plan.to_list() != list(found.carried):
+        carried = MaskPlan.parse(found.carried, n_layers)
+        log.info("the base carries the plan %s; it is trained under %s now", carried, plan)
     corpus = tokenise(files, tokenizer, cache, share=recipe.held_out)
     if len(corpus.train) < FEWEST:
         raise DataError(
@@ -204,7 +207,11 @@ def prepare(recipe: PretrainRecipe, device: torch.device) -> Prepared:
     if len(corpus.held_out):
         held_out = Sequences(corpus.held_out, objective, resolved.length, most=recipe.held_out_tokens, **options)
     elif recipe.held_out:
-        log.info("no document fell into the share of %g that is held out: there is no held-out loss", recipe.held_out)
+        n, share = corpus.train.n_documents, recipe.held_out
+        log.info(
+            "none of %d document%s (a blank line ends one) fell into the share of %g that is held out: there is no "
+            "held-out loss", n, "" if n == 1 else "s", share,
+        )  # fmt: skip
     return Prepared(
         resolved, found, plan, corpus, train, held_out, run_plan_of(resolved, train), digest, encoder.pad_id
     )

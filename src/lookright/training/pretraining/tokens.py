@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lookright.errors import DataError, OutputError, UnsupportedModelError
 from lookright.training.cache import made_once
-from lookright.training.pretraining.corpus import documents, file_hash, is_held_out
+from lookright.training.pretraining.corpus import LONGEST_DOCUMENT, documents, file_hash, is_held_out
 
 log = logging.getLogger("lookright")
 
@@ -26,7 +25,7 @@ PARTS: Final = ("train", "held_out")
 FORMAT: Final = 1
 """Counts up whenever the same text would be kept in another form."""
 BATCH: Final = 512
-"""Documents that are tokenised together, on all cores."""
+"""Most documents that are tokenised together, on all cores."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,8 @@ def tokenise(
         OutputError: the cache cannot be written.
     """
     hashes = sorted({file_hash(path): path for path in files}.items())  # sorted: names and order do not matter
+    if len(hashes) < len(files):
+        log.info("%d of %d files are copies of others, and not taken again", len(files) - len(hashes), len(files))
     tail = f"{tokenizer_hash(tokenizer)} {tokenizer.eos_token_id} {share!r} {FORMAT}"
     folders = []
     for digest, path in hashes:
@@ -123,7 +124,8 @@ def _write(folder: Path, path: Path, tokenizer: PreTrainedTokenizerBase, share: 
     log.info("tokenising %s, once: the tokens are kept", path)
     backend = plain_backend(tokenizer)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    dtype = np.uint16 if max(backend.get_vocab_size(), *end, 0) < 2**16 else np.uint32
+    highest = max([*backend.get_vocab().values(), *end], default=0)  # not their number: ids may have gaps
+    dtype = np.uint16 if highest < 2**16 else np.uint32
     ends: dict[str, list[int]] = {part: [] for part in PARTS}
     files = {part: (folder / f"{part}.bin").open("wb") for part in PARTS}
     try:
@@ -158,5 +160,14 @@ def _read(folders: Sequence[Path], part: str) -> Tokens:
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    while batch := list(islice(texts, BATCH)):
+    """Documents to tokenise together: not too many, and not too much text."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if len(batch) == BATCH or size >= LONGEST_DOCUMENT:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

@@ -264,7 +264,7 @@ def test_finished_files_are_not_done_again(files: Path, folder: Path, tmp_path: 
 
 
 def test_a_bad_file_does_not_keep_the_others_from_being_done(
-    files: Path, folder: Path, tmp_path: Path, fails: Any
+    files: Path, folder: Path, tmp_path: Path, run: Any, fails: Any
 ) -> None:
     (folder / "bad.jsonl").write_text(records_of(3) + "{oops\n")
     error = fails("predict", files / "tagger", folder, "--out", tmp_path / "out").err
@@ -272,6 +272,10 @@ def test_a_bad_file_does_not_keep_the_others_from_being_done(
     assert "the rest is done" in error
     assert set(labeled(tmp_path / "out")) == {"one.jsonl", "below/two.jsonl", "empty.jsonl"}
     assert [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")] == [".lookright-predict.json"]
+    (folder / "worse.jsonl").write_text("{oops\n")
+    said = run("predict", files / "tagger", folder, "--out", tmp_path / "out").err  # each of them is named
+    assert "bad.jsonl:4: not JSON" in said
+    assert "worse.jsonl:1: not JSON" in said
 
 
 def test_output_folders_of_others_are_refused(files: Path, folder: Path, tmp_path: Path, run: Any, fails: Any) -> None:

@@ -293,12 +293,14 @@ class Cramped(Predictor):
 def test_out_of_memory_halves_the_budget_and_goes_on(tiny_llama: Path, caplog: pytest.LogCaptureFixture) -> None:
     model, tokenizer = make_model(tiny_llama)
     sentences = toy_sentences(40)
-    cramped = Cramped(model, tokenizer, device="cpu", token_budget=1_000)
+    cramped = Cramped(model, tokenizer, device="cpu", token_budget=100)
     with caplog.at_level(logging.WARNING, "lookright"):
         found = cramped.tag(sentences)
     assert_same(found, Predictor(model, tokenizer, device="cpu").tag(sentences))
     assert cramped.budget <= 60
     assert "out of memory" in caplog.text
+    budgets = [record.args[1] for record in caplog.records if isinstance(record.args, tuple)]
+    assert budgets == sorted(budgets, reverse=True)  # batches that were too large, too, do not raise it again
 
 
 def test_out_of_memory_with_one_window_is_an_error_that_says_so(tiny_llama: Path) -> None:

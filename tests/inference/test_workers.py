@@ -118,6 +118,33 @@ def test_what_waits_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_process_that_is_killed_before_it_began_is_replaced_once(
+    tmp_path: Path, times: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed = 0
+
+    class Killing(Workers[Any, Any]):
+        def _start(self, number: int) -> Any:
+            nonlocal killed
+            worker = super()._start(number)
+            if killed < times:
+                killed += 1
+                assert worker.process.pid is not None
+                os.kill(worker.process.pid, signal.SIGKILL)
+            return worker
+
+    with Killing(Toy(tmp_path), 1, threads=1) as workers:
+        if times == 1:
+            with caplog.at_level(logging.WARNING, "lookright"):
+                assert list(workers.map([1, 2])) == [1, 4]
+            assert "signal 9 (out of memory?): a new one takes its place" in caplog.text
+        else:
+            with pytest.raises(WorkerError, match="before it began, as did another one: run with fewer workers"):
+                list(workers.map([1, 2]))
+
+
+@pytest.mark.slow
 def test_a_job_that_cannot_begin_is_said(tmp_path: Path) -> None:
     with Workers(Toy(tmp_path, settles=False), 2, threads=1) as workers, pytest.raises(DataError, match="here: cannot"):
         list(workers.map([1]))

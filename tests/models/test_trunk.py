@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -41,6 +44,31 @@ def test_given_states_stand_for_the_trunk(family: Family) -> None:
     assert not any("forward" in layer.__dict__ for layer in decoder_layers(model))
 
 
+def test_threads_have_states_of_their_own() -> None:
+    """As where two halves of an update are computed at once: both are within, and neither sees the other's states."""
+    model = model_of(FAMILIES[0])
+    given = [torch.randint(3, 90, (1, length)) for length in (12, 12, 9)]
+    wanted = [model(input_ids=ids, use_cache=False).last_hidden_state for ids in given]
+    states = [trunk_states(model, HEIGHT, input_ids=ids, use_cache=False) for ids in given]
+    all_within, all_done = threading.Barrier(4, timeout=20), threading.Barrier(4, timeout=20)
+
+    def compute(number: int) -> torch.Tensor:
+        own = contextlib.nullcontext() if number == 2 else trunk_given(model, HEIGHT, states[number])
+        with torch.no_grad(), own:
+            all_within.wait()
+            found: torch.Tensor = model(input_ids=given[number], use_cache=False).last_hidden_state
+            all_done.wait()
+        return found
+
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(compute, number) for number in range(3)]
+        all_within.wait()
+        assert any("forward" in layer.__dict__ for layer in decoder_layers(model))
+        all_done.wait()
+        assert all(map(torch.equal, [future.result() for future in futures], wanted))
+    assert not any("forward" in layer.__dict__ for layer in decoder_layers(model))
+
+
 def test_the_height_is_what_is_frozen_below() -> None:
     model = model_of(FAMILIES[0])
     assert trunk_height(model) == 0
@@ -60,4 +88,6 @@ def test_the_fingerprint_is_of_what_lies_below() -> None:
     assert trunk_fingerprint(model, HEIGHT) == before
     with torch.no_grad():
         next(decoder_layers(model)[1].parameters()).add_(1)
-    assert trunk_fingerprint(model, HEIGHT) != before
+    assert (changed := trunk_fingerprint(model, HEIGHT)) != before
+    model.config.rms_norm_eps *= 2
+    assert trunk_fingerprint(model, HEIGHT) != changed

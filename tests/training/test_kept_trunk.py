@@ -88,6 +88,32 @@ def test_what_is_half_written_does_not_count(tiny_llama: Path, kept: Path, monke
     run(tiny_llama, plan="0011", dev=None, train_layers="top:2")
 
 
+@pytest.mark.parametrize("left", [b"", b"\x93NUMPY", None, 500])
+def test_damaged_states_are_made_anew(
+    tiny_llama: Path, kept: Path, left: bytes | int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, model = run(tiny_llama, plan="0011", dev=None, train_layers="top:2")
+    (file,) = kept.glob(f"*/{STATES_FILE}")
+    whole = file.read_bytes()
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(whole[:left] if isinstance(left, int) else left)
+    _, again = run(tiny_llama, plan="0011", dev=None, train_layers="top:2")
+    assert "was damaged, and is made anew" in caplog.text
+    assert file.read_bytes() == whole
+    assert same(weights(model), weights(again))
+
+
+def test_states_that_cannot_be_written_are_computed_in_every_epoch(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    run(tiny_llama, plan="0011", dev=None, train_layers="top:2")
+    assert "2 frozen layers are computed anew in every epoch" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

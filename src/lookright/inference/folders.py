@@ -195,6 +195,8 @@ def label_here(plan: Plan, labeler: FileLabeler) -> None:
         try:
             labeler.label(task)
         except DataError as error:
+            if failures:  # the first one is said at the end
+                log.warning("%d of %d: %s", number, len(plan.tasks), error)
             failures.append(str(error))
         else:
             log.info("%d of %d: %s", number, len(plan.tasks), task.target)

@@ -111,7 +111,8 @@ class Runner(Generic[Model]):
             return
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.budget = sum(len(window) for window in windows) // 2
+        # Batches that were made before may be larger than what it is by now.
+        self.budget = min(self.budget, sum(len(window) for window in windows) // 2)
         log.warning("out of memory on %s: going on with batches of %d sub-words", self.device, self.budget)
         yield from self._batches(windows, compute)
 

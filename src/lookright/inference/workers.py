@@ -36,6 +36,8 @@ WAITING_RESULTS: Final = 2
 """Results for each process that may wait for an earlier one."""
 MOST_DEATHS: Final = 1
 """Processes that may die over one item."""
+BEFORE_ITS_FIRST: Final = -1
+"""Number that stands for the time in which a process begins, where deaths are counted."""
 LOOK_AROUND: Final = 0.02
 """Seconds to wait for a process where the input may have something first."""
 SHARED_MEMORY: Final = "/dev/shm"
@@ -197,10 +199,17 @@ class Workers(Generic[Item, Result]):
         how = _how(worker.process.exitcode)
         worker.pipe.close()
         if not worker.ready:
-            raise WorkerError(
-                f"worker {worker.number + 1} {how} before it began; in a script, what calls this belongs under "
-                '`if __name__ == "__main__":`'
-            )
+            if (worker.process.exitcode or 0) >= 0:
+                raise WorkerError(
+                    f"worker {worker.number + 1} {how} before it began; in a script, what calls this belongs under "
+                    '`if __name__ == "__main__":`'
+                )
+            deaths[BEFORE_ITS_FIRST] += 1
+            if deaths[BEFORE_ITS_FIRST] > MOST_DEATHS:
+                raise WorkerError(
+                    f"worker {worker.number + 1} {how} before it began, as did another one: run with fewer workers if "
+                    "memory is short"
+                )
         if worker.item is not None:
             number = worker.item[0]
             deaths[number] += 1
@@ -210,7 +219,8 @@ class Workers(Generic[Item, Result]):
                     "workers or a lower --token-budget if memory is short, or without workers to see why"
                 )
             again.append(worker.item)
-        log.warning("worker %d %s: a new one does its sentences again", worker.number + 1, how)
+        what = "takes its place" if worker.item is None else "does its sentences again"
+        log.warning("worker %d %s: a new one %s", worker.number + 1, how, what)
         self._workers[self._workers.index(worker)] = self._start(worker.number)
 
     def _start(self, number: int) -> _Worker:

@@ -1,22 +1,30 @@
 """The trunk of a backbone: the layers below the lowest one that is trained, whose output never changes in training.
 
-Its output can be computed once and put in its place. That works through hooks alone, so that a family's own forward
+Its output can be computed once and put in its place. That works at the layers alone, so that a family's own forward
 method, with its masks, its rotary tables and its kinds of layers, runs as ever: the layers of the trunk hand on what
-they get, and the first layer above is given the kept states.
+they get, and the first layer above is given the kept states. Each thread has its own: an update may be computed in two.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
-from typing import Any
+import json
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lookright.attention import decoder_layers
+from lookright.attention import PLAN_KEY, decoder_layers
+
+NOT_COMPUTED_WITH: Final = frozenset({"_name_or_path", "architectures", "id2label", "label2id", PLAN_KEY})
+"""Keys of a configuration that change nothing in the layers, and the plan."""
 
 
 class _Reached(Exception):
@@ -37,13 +45,21 @@ def trunk_height(backbone: PreTrainedModel) -> int:
 
 
 def trunk_fingerprint(backbone: PreTrainedModel, height: int) -> str:
-    """A hash of the weights below a layer: everything but the layers from `height` on."""
-    above = {id(p) for layer in decoder_layers(backbone)[height:] for p in layer.parameters()}
-    digest = hashlib.sha256()
-    for name, parameter in backbone.named_parameters():
-        if id(parameter) not in above:
-            digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
-            digest.update(parameter.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    """A hash of what a trunk computes with: the configuration, and everything but the layers from `height` on.
+
+    The plan is not in it.
+    """
+    above = {id(t) for layer in decoder_layers(backbone)[height:] for t in chain(layer.parameters(), layer.buffers())}
+    config = {
+        name: value
+        for name, value in backbone.config.get_text_config().to_dict().items()
+        if name not in NOT_COMPUTED_WITH
+    }
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in chain(backbone.named_parameters(), backbone.named_buffers()):
+        if id(tensor) not in above:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -71,31 +87,64 @@ def trunk_states(backbone: PreTrainedModel, height: int, **inputs: Any) -> Tenso
 
 @contextlib.contextmanager
 def trunk_given(backbone: PreTrainedModel, height: int, states: Tensor) -> Iterator[None]:
-    """Within: a forward pass takes `states` (rows, length, hidden) for what the trunk would compute.
+    """Within, and in this thread: a forward pass takes `states` for what the trunk would compute.
+
+    Other threads may run the same backbone meanwhile, with states of their own or with none.
 
     Args:
         backbone: with a plan.
         height: layers of the trunk.
-        states: of the same input, as `trunk_states` returns them.
+        states: (rows, length, hidden) of the same input, as `trunk_states` returns them.
     """
-
-    def hand_on(*args: Any, **kwargs: Any) -> Any:
-        return args[0] if args else kwargs["hidden_states"]
-
-    def put(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
-
-    layers = decoder_layers(backbone)
-    handle = layers[height].register_forward_pre_hook(put, with_kwargs=True)
-    hidden = [(layer, layer.__dict__.get("forward")) for layer in layers[:height]]
-    for layer, _ in hidden:
-        layer.__dict__["forward"] = hand_on
+    with _patching:
+        if (patch := _patches.get(backbone)) is None:
+            patch = _patches[backbone] = _Patch(backbone)
+        patch.users += 1
+    patch.given.height, patch.given.states = height, states
     try:
         yield
     finally:
-        handle.remove()
-        for layer, own in hidden:
+        patch.given.states = None
+        with _patching:
+            patch.users -= 1
+            if not patch.users:
+                del _patches[backbone]
+                patch.undo()
+
+
+class _Given(threading.local):
+    """What a thread gives in the place of the trunk: how many layers, and their output."""
+
+    height = 0
+    states: Tensor | None = None
+
+
+class _Patch:
+    """Puts a look at what is given before the forward method of each layer."""
+
+    def __init__(self, backbone: PreTrainedModel) -> None:
+        self.given = _Given()
+        self.users = 0
+        self._before = [(layer, layer.__dict__.get("forward")) for layer in decoder_layers(backbone)]
+        for number, (layer, _) in enumerate(self._before):
+            layer.__dict__["forward"] = partial(self._forward, number, layer.forward)
+
+    def undo(self) -> None:
+        """Give the layers back their own methods."""
+        for layer, own in self._before:
             if own is None:
                 del layer.__dict__["forward"]
             else:
                 layer.__dict__["forward"] = own
+
+    def _forward(self, number: int, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        states = self.given.states
+        if states is None or number > self.given.height:
+            return own(*args, **kwargs)
+        if number < self.given.height:
+            return args[0] if args else kwargs["hidden_states"]
+        return own(states, *args[1:], **kwargs) if args else own(**{**kwargs, "hidden_states": states})
+
+
+_patches: WeakKeyDictionary[PreTrainedModel, _Patch] = WeakKeyDictionary()
+_patching = threading.Lock()

@@ -113,7 +113,7 @@ class PlanScorer(ABC):
             # Outside the handler, whose traceback keeps the tensors of the failed attempt alive.
             if self.runner.device.type == "cuda":
                 torch.cuda.empty_cache()
-            self.budget = sum(len(window) for window in batch) // 2
+            self.budget = min(self.budget, sum(len(window) for window in batch) // 2)
             self._fill(batch, found)
 
     def _on_device(self, batch: dict[str, Any]) -> dict[str, Any]:

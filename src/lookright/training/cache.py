@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -17,6 +18,8 @@ MARKER: Final = "complete"
 ABANDONED_AFTER: Final = 3600.0
 """Seconds; another process, maybe on another machine, may still be writing."""
 
+log = logging.getLogger("lookright")
+
 
 def cache_folder(given: str | None) -> Path:
     """Where things are kept: the folder that was given, else `lookright` in the user's cache folder."""
@@ -26,7 +29,7 @@ def cache_folder(given: str | None) -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "lookright"
 
 
-def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+def made_once(folder: Path, make: Callable[[Path], None], whole: Callable[[Path], bool] | None = None) -> Path:
     """Make a folder unless it is there; a kill or an error leaves none behind that counts.
 
     Where several processes of one machine share a run, the first makes it and the others wait.
@@ -34,15 +37,20 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     Args:
         folder: named by what is in it.
         make: fills the folder that it is given.
+        whole: whether a folder that is there can be used; another one is made in the place of one that cannot.
 
     Raises:
         OutputError: it cannot be written.
     """
-    if (folder / MARKER).is_file():
+
+    def there() -> bool:
+        return (folder / MARKER).is_file() and (whole is None or whole(folder))
+
+    if there():
         _clear_abandoned(folder)
         return folder
     if os.environ.get("LOCAL_RANK", "0") != "0":
-        while not (folder / MARKER).is_file():  # the launcher ends us when the first process fails
+        while not there():  # the launcher ends us when the first process fails
             time.sleep(0.2)
         return folder
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
@@ -55,6 +63,9 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             (partial / MARKER).touch()
+            if folder.is_dir() and not there():
+                log.warning("%s was damaged, and is made anew", folder)
+                shutil.rmtree(folder)
             with contextlib.suppress(OSError):  # another run may have been faster
                 partial.rename(folder)
         finally:

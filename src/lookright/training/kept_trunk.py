@@ -24,6 +24,7 @@ from torch import Tensor
 
 from lookright.attention import current_plan
 from lookright.encoding import Window, collate, token_budget
+from lookright.errors import OutputError
 from lookright.models.headed import HeadedModel, hidden_size
 from lookright.models.trunk import trunk_fingerprint, trunk_height, trunk_states
 from lookright.training.cache import cache_folder, made_once
@@ -106,7 +107,7 @@ def keep_trunk(
         autocast: a context of the training's number format.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: they cannot be written, and other processes wait for them.
     """
     height = 0 if model.is_encoder else trunk_height(model.backbone)
     if not height:
@@ -126,7 +127,13 @@ def keep_trunk(
     if size > MOST_BYTES:
         log.info("%d frozen layers are computed anew in every epoch: %.0f GB to keep", height, size / 1e9)
         return None
-    folder = made_once(cache_folder(None) / "trunks" / maker.fingerprint(), maker.write)
+    try:
+        folder = made_once(cache_folder(None) / "trunks" / maker.fingerprint(), maker.write, maker.is_whole)
+    except OutputError as error:
+        if torch.distributed.is_initialized():  # the other processes wait for them
+            raise
+        log.warning("%d frozen layers are computed anew in every epoch: %s", height, error)
+        return None
     return KeptTrunk(height, np.load(folder / STATES_FILE, mmap_mode="r"), maker.dtype, starts)
 
 
@@ -171,14 +178,27 @@ class _Maker:
         lengths = [len(window) for window in self.windows]
         starts = np.cumsum([0, *lengths])
         log.info("computing %d frozen layers for %d sub-words once", self.height, int(starts[-1]))
-        bits = {2: np.uint16, 4: np.float32}[self.dtype.itemsize]
-        shape = (int(starts[-1]), hidden_size(self.model.backbone))
+        shape, bits = self._form()
         kept = np.lib.format.open_memmap(folder / STATES_FILE, mode="w+", dtype=bits, shape=shape)
         for group in token_budget(lengths, self.budget, layout="packed" if self.packs else "padded"):
             for index, states in zip(group, self._states([self.windows[index] for index in group]), strict=True):
-                rows = states if bits is np.float32 else states.view(torch.uint16)
+                rows = states if bits == np.float32 else states.view(torch.uint16)
                 kept[starts[index] : starts[index + 1]] = rows.numpy()
         kept.flush()
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether a folder holds states of the right form, none cut off."""
+        try:
+            kept = np.load(folder / STATES_FILE, mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            return False
+        return (kept.shape, kept.dtype) == self._form()
+
+    def _form(self) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Shape and type of the numbers of what is kept."""
+        n_subwords = sum(len(window) for window in self.windows)
+        bits = {2: np.uint16, 4: np.float32}[self.dtype.itemsize]
+        return (n_subwords, hidden_size(self.model.backbone)), np.dtype(bits)
 
     @torch.no_grad()
     def _states(self, windows: Sequence[Window]) -> list[Tensor]:

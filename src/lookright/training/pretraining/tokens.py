@@ -151,7 +151,7 @@ def _read(folders: Sequence[Path], part: str) -> Tokens:
             dtype = np.dtype(json.loads((folder / "dtype.json").read_text(encoding="utf-8"))["dtype"])
             ends.append(np.load(folder / f"{part}-ends.npy"))
             whole = file.stat().st_size == (int(ends[-1][-1]) if len(ends[-1]) else 0) * dtype.itemsize
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError):
             whole = False
         if not whole:
             raise OutputError(f"{folder}: the tokens kept there are damaged; delete that folder, and run again")

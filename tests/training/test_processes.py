@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 from training_support import run
 
+import toys
+
 pytestmark = pytest.mark.slow
 
 SCRIPT = """
@@ -84,6 +86,29 @@ def assert_equal_one(tiny_llama: Path, tmp_path: Path, launcher: str, options: d
     assert weights.keys() == others.keys()
     for name, tensor in weights.items():
         torch.testing.assert_close(tensor, others[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_the_command_in_two_processes_saves_once(tiny_llama: Path, tmp_path: Path) -> None:
+    """One of them saves, scores and speaks; the tagger is that of one process."""
+    train = tmp_path / "train.conll"
+    sentences = toys.toy_dataset(20, 0)
+    train.write_text("".join("".join(f"{w} {t}\n" for w, t in zip(*one, strict=True)) + "\n" for one in sentences))
+    said = []
+    for name, launcher in (("one", []), ("two", LAUNCHERS["accelerate"])):
+        out = tmp_path / name
+        given = ["--train", train, "--test", train, "--out", out, "--base", tiny_llama, "--epochs", "2"]
+        given += ["--dropout", "0", "--batch-size", "4", "--device", "cpu", "--precision", "float32"]
+        command = [sys.executable, *launcher, "-m", "lookright.cli.main", "train", *map(str, given)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        said.append(done)
+        assert done.stderr.count("saved to") == 1
+        assert (out / "README.md").read_text().count("test") >= 1
+    assert said[1].stdout.count("test: ") == 1
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_a_run_in_two_processes_can_be_resumed(tiny_llama: Path, tmp_path: Path) -> None:

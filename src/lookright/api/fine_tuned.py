@@ -23,6 +23,7 @@ from lookright.models.store import save_model, writing
 from lookright.plan import MaskPlan
 from lookright.training.checkpoints import write_whole
 from lookright.training.defaults import DEVICES
+from lookright.training.processes import is_first_process, wait_for_all
 from lookright.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -138,11 +139,13 @@ class FineTuned(ABC, Generic[Model]):
         self._reports.clear()
 
     def _keep(self, out: str | Path | None) -> None:
-        """Save what was trained, and compare what was saved."""
+        """Save what was trained, and compare what was saved; the first process of several does so for all."""
         if out is not None:
             self._run_folder = Path(out).resolve()
-            self.save_pretrained(out)
-            compare_logits(out, self._ready())
+            if is_first_process():
+                self.save_pretrained(out)
+                compare_logits(out, self._ready())
+            wait_for_all()
 
     # ------------------------------------------------------------------------------------------------------- saving
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from lookright.cli.output import as_json, data, say
 from lookright.cli.parser import UsageError, add_json_argument
 from lookright.cli.recipe_flags import add_recipe_arguments, recipe_from
 from lookright.training.pretraining.recipe import PretrainRecipe
+from lookright.training.processes import is_first_process
 
 if TYPE_CHECKING:
     from lookright.training.pretraining.pretrain import PretrainResult
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         data(prepare(recipe, resolve_device(recipe.device)).recipe.to_toml())
         return 0
     result = pretrain(recipe, progress=not args.quiet)
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first_process():
         return 0
     if args.json:
         as_json(_account(result))

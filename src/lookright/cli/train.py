@@ -13,6 +13,7 @@ from lookright.cli.libraries import calm
 from lookright.cli.output import as_json, data, say
 from lookright.cli.parser import UsageError, add_json_argument
 from lookright.cli.recipe_flags import add_recipe_arguments, recipe_from
+from lookright.training.processes import is_first_process
 
 if TYPE_CHECKING:
     from lookright.api.tagger import Tagger
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, score on test, and say where the result is and what comes next."""
+    args.quiet = args.quiet or not is_first_process()
     recipe = on_some_base(recipe_from(args), quiet=args.quiet)
     require(recipe, ("train",) if args.dry_run else ("train", "out"))
     say_what_a_plan_means(recipe.plan, quiet=args.quiet)
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     check_test(recipe, sets, tagger.settings)
     dev = sets.get("dev", recipe.dev if isinstance(recipe.dev, float) else None)
     result = tagger.fit(sets["train"], dev=dev, recipe=recipe, out=recipe.out, progress=not args.quiet)
+    if not is_first_process():
+        return 0
     report = None
     if "test" in sets:
         report = tagger.evaluate(sets["test"], name="test", progress=not args.quiet)

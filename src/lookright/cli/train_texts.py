@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lookright.cli.libraries import calm
 from lookright.cli.output import as_json, data, say
 from lookright.cli.parser import UsageError
+from lookright.training.processes import is_first_process
 
 if TYPE_CHECKING:
     from lookright.api.text_classifier import TextClassifier
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace, recipe: Recipe) -> int:
     check_test(recipe, sets, classifier.settings)
     dev = sets.get("dev", recipe.dev if isinstance(recipe.dev, float) else None)
     result = classifier.fit(train, dev=dev, recipe=recipe, out=recipe.out, progress=not args.quiet)
+    if not is_first_process():
+        return 0
     report = None
     if "test" in sets:
         report = classifier.evaluate(sets["test"], name="test", progress=not args.quiet)

@@ -190,7 +190,7 @@ def label_here(plan: Plan, labeler: FileLabeler) -> None:
     Raises:
         DataError: the first of those that could not be read.
     """
-    failures = []
+    failures: list[str] = []
     for number, task in enumerate(plan.tasks, start=1):
         try:
             labeler.label(task)

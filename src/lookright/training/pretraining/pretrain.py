@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +40,7 @@ from lookright.training.pretraining.prepare import (
 from lookright.training.pretraining.recipe import BATCH_TOKENS, PretrainRecipe
 from lookright.training.pretraining.sequences import Sequences
 from lookright.training.pretraining.tokens import TokenisedCorpus, tokenise, tokenizer_hash
+from lookright.training.processes import is_first_process
 from lookright.training.run_folder import RunFolder
 from lookright.training.surroundings import check_tracker, machine_account, process_kept
 from lookright.training.trainer import LOGGED_LOSSES, RunPlan
@@ -151,7 +151,7 @@ def pretrain(recipe: PretrainRecipe, *, progress: bool = True) -> PretrainResult
         seconds=time.monotonic() - began,
         account=account,
     )
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         _save(result, ready, folder, timing)
     return result
 

@@ -51,6 +51,11 @@ def start_up(bench: Bench, material: Material, n: int) -> list[Figure]:
             command("predict", str(tagger), "-", "--input", "text", "--format", "jsonl", "--device", "cpu"),
             2.0,
         ),
+        # What any program waits for that loads such a model.
+        "import of transformers' model and tokenizer alone": (
+            [sys.executable, "-c", "from transformers import AutoTokenizer, LlamaModel"],
+            None,
+        ),
         "python alone": ([sys.executable, "-c", "pass"], None),
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}

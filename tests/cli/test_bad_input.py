@@ -239,7 +239,7 @@ def test_predict_on_a_full_disk(files: Path, tmp_path: Path, run: Any, no_room: 
 
 
 @pytest.fixture
-def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
     """Press Ctrl-C during the given training step."""
     from lookright.training.trainer import TaggerTrainer
 
@@ -257,7 +257,10 @@ def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
         monkeypatch.setattr(TaggerTrainer, "training_step", step)
 
-    return press
+    # What a shell starts in the background (as tests may be) ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield press
+    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(

@@ -136,9 +136,12 @@ def check_test(recipe: Recipe, sets: dict[str, Dataset], existing: TaggerSetting
     from lookright.training.labels import check_labels, scheme_of
 
     if "test" in sets:
-        types, scheme = sets["train"].types(), scheme_of(sets["train"], "train")
-        new = TaggerSettings(labels=label_set(types, scheme), scheme=scheme)
-        settings = new if existing is None else existing.with_types(types)
+        types = sets["train"].types()
+        if existing is None:
+            scheme = scheme_of(sets["train"], "train")
+            settings = TaggerSettings(labels=label_set(types, scheme), scheme=scheme)
+        else:
+            settings = existing.with_types(types)
         check_labels(sets["test"], settings, "test", strict=recipe.strict_labels)
 
 

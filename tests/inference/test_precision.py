@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -179,14 +180,32 @@ def test_a_processor_without_8_bit_products_predicts_all_the_same(
 
 @needs_compiler
 @pytest.mark.slow  # seconds of a C++ compiler
-def test_compiled_layers_give_the_same_and_the_model_stays_as_it_was(tagger: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiled_layers_give_the_same_and_the_model_stays_as_it_was(
+    tagger: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed_in: set[str] = set()
+    inner = Predictor._log_probs
+
+    def noted(self: Predictor, windows: Any) -> Any:
+        computed_in.add(threading.current_thread().name)
+        return inner(self, windows)
+
+    monkeypatch.setattr(Predictor, "_log_probs", noted)
+    before = torch.get_num_threads()
     loaded = load_tagger(tagger)
     plain = Predictor(loaded.model, loaded.tokenizer, device="cpu", token_budget=96)
     compiled = Predictor(loaded.model, loaded.tokenizer, device="cpu", token_budget=96, compile=True)
     assert all(layer._compiled_call_impl is not None for layer in decoder_layers(compiled.model.backbone))
     assert all(module._compiled_call_impl is None for module in loaded.model.modules())
     given = sentences()
-    for one, other in zip(plain.tag(given), compiled.tag(given), strict=True):
+    torch.set_num_threads(threads)
+    try:
+        ours, theirs = plain.tag(given), compiled.tag(given)
+    finally:
+        torch.set_num_threads(before)
+    assert all(name.startswith("batch-of-lookright") == (threads > 1) for name in computed_in)
+    for one, other in zip(ours, theirs, strict=True):
         assert one.tags == other.tags
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
 

@@ -105,6 +105,24 @@ def test_a_stream_is_what_a_list_is(tiny_llama: Path) -> None:
     assert one.classify([]) == []
 
 
+@pytest.mark.parametrize(("pairs", "odd"), [(True, Text("alone")), (False, Text("a first", "a second")), (None, None)])
+def test_single_texts_for_a_classifier_of_pairs_are_said_once(
+    tiny_llama: Path, pairs: bool | None, odd: Text | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = predictor(tiny_llama, pairs=pairs)
+    usual = Text("one", "two") if pairs else Text("one")
+    one.classify([usual] * 3)
+    assert not caplog.records
+    one.classify([usual, *([odd] if odd else [Text("alone"), Text("one", "two")])])
+    one.classify([odd or usual])
+    said = [record.getMessage() for record in caplog.records]
+    if pairs is None:
+        assert not said
+    else:
+        assert len(said) == 1
+        assert ("'alone' has no second text" if pairs else "'a first' has a second text") in said[0]
+
+
 def test_memory_that_runs_out_halves_the_batch(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = predictor(tiny_llama)
     expected = one.logits(TEXTS)

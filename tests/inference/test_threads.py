@@ -45,6 +45,18 @@ def test_the_callers_number_format_is_seen() -> None:
             assert {future.result() for _, future in in_threads(compute, [1, 2, 3])} == {dtype}
 
 
+def test_the_callers_settings_of_the_compiler_are_seen() -> None:
+    """They are context variables, which a new thread does not have: an error of the compiler would end it."""
+    from torch._dynamo import config
+
+    def compute(_: int) -> bool:
+        return bool(config.suppress_errors)
+
+    for wanted in (True, False):
+        with config.patch(suppress_errors=wanted):
+            assert {future.result() for _, future in in_threads(compute, [1, 2, 3])} == {wanted}
+
+
 def test_what_is_not_asked_for_is_not_begun() -> None:
     begun: list[int] = []
     wait = threading.Event()

@@ -151,7 +151,8 @@ def test_a_dev_set_that_is_train_is_said_once(tiny_llama: Path, caplog: pytest.L
         ({"budget": 0.05}, "too little for one update"),
         ({"budget": -1.0}, "expected a positive number"),
         ({"resume": True}, "no out folder to resume from"),
-        ({"level": 95}, "level is 95, expected a number between 0 and 1, such as 0.95"),
+        ({"level": 95}, "level is 95, expected a number above 0 and at most 0.999, such as 0.95"),
+        ({"level": 0.99999}, "level is 0.99999, expected a number above 0 and at most 0.999"),
         ({"margin": -0.1}, "margin is -0.1, expected a number from 0 to 1, such as 0.003 for 0.3 points"),
     ],
 )

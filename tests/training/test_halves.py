@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lookright import Dataset, Scheme, Sentence, Tagger
+from lookright.models.compilation import why_not_compiled
 from lookright.models.dropout import ThreadDropout, draws_from
 from lookright.training import trainer
 from lookright.training.halves import draws_in_order, gradients_in_halves
@@ -158,6 +159,18 @@ def test_training_in_halves_is_training(tiny_llama: Path) -> None:
     assert halved.model is not None
     assert whole.model is not None
     for mine, theirs in zip(halved.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.skipif(why_not_compiled("cpu") is not None, reason="no compiler here")
+@pytest.mark.slow  # half a minute of a C++ compiler
+def test_compiled_layers_are_trained_in_halves_too(tiny_llama: Path) -> None:
+    compiled, counted = train(tiny_llama, 2, dropout=0.0, compile=True)
+    again, _ = train(tiny_llama, 2, dropout=0.0, compile=True)
+    plain, _ = train(tiny_llama, 2, dropout=0.0)
+    assert counted == [2] * 6
+    for mine, same, theirs in zip(*(one.model.parameters() for one in (compiled, again, plain)), strict=True):  # type: ignore[union-attr]
+        assert torch.equal(mine, same)
         torch.testing.assert_close(mine, theirs, atol=2e-4, rtol=1e-3)
 
 

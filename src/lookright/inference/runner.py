@@ -82,8 +82,7 @@ class Runner(Generic[Model]):
         """What `compute` makes of each batch, shortest windows first; in smaller batches if memory runs out."""
         groups = token_budget([len(window) for window in windows], self.budget, layout=self.layout)
         batches = [[windows[index] for index in group] for group in groups]
-        # Compiled code has its number of threads in it.
-        if len(batches) > 1 and self.device.type == "cpu" and not self._compiled and torch.get_num_threads() > 1:
+        if len(batches) > 1 and self.device.type == "cpu" and torch.get_num_threads() > 1:
             for batch, future in in_threads(compute, batches):
                 yield from self._or_smaller(batch, compute, future.result)
             return

@@ -5,6 +5,7 @@ Texts run through in pools, so that the memory in use does not grow with their n
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ ENCODED_TEXTS: Final = 256
 
 Pool = list[tuple[Text, list[Window]]]
 """Texts that are computed together, with their windows."""
+
+log = logging.getLogger("lookright")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class TextPredictor(Runner[LookRightForSequenceClassification]):
     ) -> None:
         super().__init__(model, tokenizer, **options)
         self.encoder = TextEncoder(tokenizer)
+        self._said_other_shapes = False
 
     @property
     def settings(self) -> TextSettings:
@@ -176,7 +180,22 @@ class TextPredictor(Runner[LookRightForSequenceClassification]):
 
     def pool_of(self, texts: Sequence[Text], first: int = 0) -> Pool:
         """Texts that are to be computed together, with their windows; the model is not needed for that."""
+        self._say_other_shapes(texts)
         return list(zip(texts, self.encoder.windows(texts, self.settings.window, first), strict=True))
+
+    def _say_other_shapes(self, texts: Sequence[Text]) -> None:
+        """Warn, once, of single texts for a classifier of pairs, and the other way round."""
+        pairs = self.settings.pairs
+        if pairs is None or self._said_other_shapes:
+            return
+        odd = next((text for text in texts if (text.text_pair is not None) != pairs), None)
+        if odd is not None:
+            self._said_other_shapes = True
+            has, trained = ("no second text", "pairs of texts") if pairs else ("a second text", "single texts")
+            log.warning(
+                "%r has %s, and the classifier was trained on %s: what it says of such is a guess",
+                odd.text[:40], has, trained,
+            )  # fmt: skip
 
     def compute(self, pool: Pool, advance: Callable[[int], None] = unseen) -> FloatArray:
         """(n_texts, labels): run the model over the windows of a pool, and pool them to texts.

@@ -8,6 +8,7 @@ docs/log.md, 2026-11-21). PyTorch lets go of Python's lock while it computes.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import os
 import threading
@@ -29,7 +30,7 @@ def in_threads(
 ) -> Iterator[tuple[Item, Future[Result]]]:
     """Compute items on the processor, several at once, with no more threads in all than PyTorch has here.
 
-    What is computed sees the caller's autocast.
+    What is computed sees the caller's autocast and context variables, and so its settings of torch.compile.
 
     Args:
         compute: is called in threads.
@@ -48,7 +49,8 @@ def in_threads(
         with torch.inference_mode(not training), context:
             return compute(item)
 
-    futures = [(item, _pool(at_once, max(1, cores // at_once)).submit(work, item)) for item in items]
+    pool = _pool(at_once, max(1, cores // at_once))
+    futures = [(item, pool.submit(contextvars.copy_context().run, work, item)) for item in items]
     try:
         for item, future in futures:
             future.exception()  # waits

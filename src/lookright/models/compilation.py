@@ -12,7 +12,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,10 @@ from lookright.errors import RecipeError
 log = logging.getLogger("lookright")
 
 Model = TypeVar("Model", bound=nn.Module)
+
+ON_A_PROCESSOR: Final = {"cpp.dynamic_threads": True, "cpp_wrapper": True}
+"""Options of torch's compiler: code that takes as many threads as the thread that calls it has, and that lets go of
+Python's lock, so that batches can run in threads of their own (`lookright.inference.threads`)."""
 
 
 @functools.cache
@@ -71,13 +75,19 @@ def compiled_layers(model: nn.Module, wanted: bool) -> Iterator[None]:
         return
     layers = list(decoder_layers(model))
     for layer in layers:
-        layer.compile(dynamic=True)
+        _compile(layer)
     try:
         with uncompilable_runs_plainly():
             yield
     finally:
         for layer in layers:
             layer._compiled_call_impl = None
+
+
+def _compile(module: nn.Module) -> None:
+    """Have a module's forward pass run as code that is made at its first use."""
+    on_processor = all(tensor.device.type == "cpu" for tensor in chain(module.parameters(), module.buffers()))
+    module.compile(dynamic=True, options=dict(ON_A_PROCESSOR) if on_processor else None)
 
 
 def shared_copy(model: Model) -> Model:
@@ -104,7 +114,7 @@ def compiled_copy(model: Model, backbone: str) -> Model:
     layers = decoder_layers(owner)
     around = [child for child in owner.children() if child is not layers and not isinstance(child, nn.Embedding)]
     for module in (*layers, *around):  # around: the last norm, the rotary tables
-        module.compile(dynamic=True)
+        _compile(module)
     return copied
 
 

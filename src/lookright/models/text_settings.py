@@ -30,6 +30,7 @@ class TextSettings(HeadSettings):
         temperature: what logits are divided by before they become probabilities (Guo et al. 2017, arXiv 1706.04599).
         mean, deviation: regression: of the numbers trained on; the head's output is counted in deviations from the
             mean.
+        pairs: whether what it was trained on were pairs of texts; None: some were, or it is not known.
     """
 
     KIND: ClassVar[str] = "text classifier"
@@ -41,6 +42,7 @@ class TextSettings(HeadSettings):
     temperature: float = 1.0
     mean: float = 0.0
     deviation: float = 1.0
+    pairs: bool | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

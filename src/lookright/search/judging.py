@@ -20,6 +20,8 @@ MARGIN: Final = 0.003
 SAMPLES: Final = 2_000
 TAIL_SAMPLES: Final = 30
 """Bootstrap samples outside an interval, at least about."""
+HIGHEST: Final = 0.999
+"""Level of intervals: the samples that a higher one needs would take longer than a search."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,10 @@ class Judge:
     default: MaskPlan | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.level < 1:  # nor nan
-            raise RecipeError(f"level is {self.level}, expected a number between 0 and 1, such as {LEVEL}")
+        if not 0 < self.level <= HIGHEST:  # nor nan
+            raise RecipeError(
+                f"level is {self.level}, expected a number above 0 and at most {HIGHEST}, such as {LEVEL}"
+            )
         if not 0 <= self.margin <= 1:
             raise RecipeError(
                 f"margin is {self.margin}, expected a number from 0 to 1, such as {MARGIN} for {100 * MARGIN:g} points"

@@ -75,6 +75,8 @@ def text_settings_for(recipe: Recipe, train: TextDataset, existing: TextSettings
         given |= {"labels": labels}
         if new := [label for label in labels if known and label not in known]:
             log.info("the base knows %s; new in train: %s", ", ".join(known), ", ".join(new))
+    shapes = {text.text_pair is not None for text in train}
+    given |= {"pairs": shapes.pop() if len(shapes) == 1 else None}
     fresh: dict[str, Any] = {"target": target.value, "thresholds": (), "temperature": 1.0, **given}
     return TextSettings(**fresh) if existing is None else replace(existing, **fresh)
 

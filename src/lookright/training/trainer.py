@@ -261,7 +261,7 @@ class UpdateTrainer(Trainer):  # type: ignore[misc]
             and self.args.world_size == 1
             and torch.get_num_threads() >= AT_ONCE
             and waits_passively()
-            and not (recipe.compile or recipe.gradient_checkpointing or self.plan.fault)
+            and not (recipe.gradient_checkpointing or self.plan.fault)
             and not draws_in_order(self.model)
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,8 @@ from benchmarks.speed.rounds import Summary
 
 COLOURS: Final = {"LookRight": "#1f5fa8", "spaCy": "#e0a458"}
 OTHERS: Final = "#9aa5b1"
+ABREAST: Final = 2
+"""Curves beside each other."""
 
 
 def _colour(case: str) -> str:
@@ -31,15 +34,16 @@ def draw(by_activity: Mapping[str, Mapping[str, Summary]], growth: Sequence[Mapp
 
     shown = {name: found for name, found in by_activity.items() if found}
     axes_of = sorted({row["axis"] for row in growth})
-    heights = [0.6 + 0.27 * len(found) for found in shown.values()] + ([3.0] if axes_of else [])
+    heights = [0.6 + 0.27 * len(found) for found in shown.values()] + [2.4] * math.ceil(len(axes_of) / ABREAST)
     if not heights:
         return
     figure = plt.figure(figsize=(9, sum(heights) + 0.4), layout="constrained")
-    grid = figure.add_gridspec(len(heights), max(1, len(axes_of)), height_ratios=heights)
+    grid = figure.add_gridspec(len(heights), ABREAST, height_ratios=heights)
     for number, (name, found) in enumerate(shown.items()):
         _bars(figure.add_subplot(grid[number, :]), {"train": "training", "predict": "prediction"}[name], found)
     for number, axis in enumerate(axes_of):
-        _curves(figure.add_subplot(grid[-1, number]), axis, [row for row in growth if row["axis"] == axis])
+        place = grid[len(shown) + number // ABREAST, number % ABREAST]
+        _curves(figure.add_subplot(place), axis, [row for row in growth if row["axis"] == axis])
     figure.savefig(file, dpi=150)
     plt.close(figure)
 
@@ -67,7 +71,12 @@ def _curves(axes: Any, axis: str, rows: Sequence[Mapping[str, Any]]) -> None:
     places = [row["at"] for row in rows]
     if max(places) > 50 * max(1, min(places)):
         axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.35 * max(row["us_per_token"] for row in rows))  # room for the legend
+    if len(set(places)) < 6:
+        axes.set_xticks(sorted(set(places)), [f"{place:,}" for place in sorted(set(places))])
+        axes.minorticks_off()
     axes.set_title(f"µs a token, by {axis}", fontsize=8, loc="left")
     axes.tick_params(labelsize=7)
-    axes.legend(frameon=False, fontsize=6)
+    axes.legend(frameon=False, fontsize=6, loc="upper right")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -62,7 +62,7 @@ STUDIES: dict[str, dict[str, Options]] = {
     "opening": {
         f"{plan} {opening}": {"plan": plan, "opening": opening}
         for plan in ("0011", "1111")
-        for opening in ("sudden", "soft:0.1", "soft:0.3", "soft:0.6", "reach:0.3", "drawn:0.3")
+        for opening in ("sudden", "soft:0.1", "soft:0.3", "soft:0.6")
     },
     # top:4 of the four layers of lookright-nano: all but the embeddings and the last norm
     "embeddings": {

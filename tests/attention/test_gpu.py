@@ -42,7 +42,7 @@ def test_partly_open_layers_on_cuda(name, dtype):
     plan, rows = MaskPlan.parse("0,2,*,1", 4), sentences()
     model = BY_NAME[name].model()
     apply_plan(model, plan)
-    with torch.no_grad(), partly_open(model, plan, 0.3):
+    with torch.no_grad(), partly_open(model, 0.3):
         expected = run_padded(model, rows, "right")
         model.to("cuda", dtype)
         lengths = [len(row) for row in rows]

@@ -64,9 +64,8 @@ def test_processes_equal_one(tiny_llama: Path, tmp_path: Path, launcher: str, me
     assert_equal_one(tiny_llama, tmp_path, launcher, options)
 
 
-@pytest.mark.parametrize("kind", ["soft", "drawn"])
-def test_processes_open_layers_alike(tiny_llama: Path, tmp_path: Path, kind: str) -> None:
-    assert_equal_one(tiny_llama, tmp_path, "accelerate", {**OPTIONS, "opening": f"{kind}:0.9"})
+def test_processes_open_layers_alike(tiny_llama: Path, tmp_path: Path) -> None:
+    assert_equal_one(tiny_llama, tmp_path, "accelerate", {**OPTIONS, "opening": "soft:0.9"})
 
 
 def assert_equal_one(tiny_llama: Path, tmp_path: Path, launcher: str, options: dict[str, Any]) -> None:

@@ -17,27 +17,26 @@ from torch import nn
 
 from lookright.attention.architecture import bare_decoder
 from lookright.attention.masks import PLAN_KEY, WEIGHT_KEY, plan_of
-from lookright.plan import UNBOUNDED, MaskPlan
 
 
 @contextlib.contextmanager
-def partly_open(model: nn.Module, plan: MaskPlan, weight: float = 1.0) -> Iterator[None]:
-    """Within: a decoder under a plan that looks no further than its own, what it sees to the right having a weight.
+def partly_open(model: nn.Module, weight: float) -> Iterator[None]:
+    """Within: what the layers of a decoder see to the right has a weight.
 
     Forward and backward belong inside. On leaving, however that comes about, the model has its own plan again.
 
     Args:
         model: a decoder that `apply_plan` was called on.
-        plan: in no layer does it look further than the model's own.
-        weight: from 0 to 1; 0 is a causal plan, 1 is `plan`, and both run on the fast kernels.
+        weight: from 0 to 1; 0 is a causal plan, 1 is the model's own, and both run on the fast kernels.
+
+    Raises:
+        ValueError: another weight.
     """
     config = bare_decoder(model).config
     own = plan_of(config)
-    if len(own) != plan.n_layers or any(map(_further, plan.right_contexts, own)):
-        raise ValueError(f"the plan {plan.to_list()} looks further than the model's own {own}")
     if not 0.0 <= weight <= 1.0:
         raise ValueError(f"the weight of what lies ahead is {weight}, expected 0 to 1")
-    setattr(config, PLAN_KEY, plan.to_list() if weight else [0] * plan.n_layers)
+    setattr(config, PLAN_KEY, own if weight else [0] * len(own))
     if 0.0 < weight < 1.0:
         setattr(config, WEIGHT_KEY, weight)
     try:
@@ -46,8 +45,3 @@ def partly_open(model: nn.Module, plan: MaskPlan, weight: float = 1.0) -> Iterat
         setattr(config, PLAN_KEY, own)
         if hasattr(config, WEIGHT_KEY):
             delattr(config, WEIGHT_KEY)
-
-
-def _further(right: int, than: int) -> bool:
-    """Whether one right context looks further than another."""
-    return than != UNBOUNDED and (right == UNBOUNDED or right > than)

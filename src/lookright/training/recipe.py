@@ -129,8 +129,8 @@ class Recipe(RecipeForm):
         metavar="LAYERS",
     )
     opening: str = option(
-        "how the layers of the plan are opened: 'sudden', or over a share of the updates: 'soft:0.3' (a weight that "
-        "grows), 'reach:0.3' (ever further), 'drawn:0.3' (ever more often)",
+        "how the layers of the plan are opened: 'sudden', or 'soft:0.3', over that share of the updates, in which the "
+        "weight of what lies ahead grows",
         "method",
         "text",
         SUDDEN,

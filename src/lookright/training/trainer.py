@@ -25,16 +25,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lookright.attention import current_plan, partly_open
+from lookright.attention import partly_open
 from lookright.errors import LookRightError, OutputError, RecipeError
 from lookright.inference.device import is_out_of_memory
 from lookright.models.headed import BACKBONE
-from lookright.models.settings import LONGEST_WINDOW
 from lookright.models.store import refuse_damaged
 from lookright.training.checkpoints import MODEL_FILE, Checkpoints
 from lookright.training.examples import UpdateSampler
 from lookright.training.halves import AT_ONCE, draws_in_order, gradients_in_halves, waits_passively
-from lookright.training.opening import Opening
+from lookright.training.opening import Opening, weight_at
 from lookright.training.optimizers import hidden_matrices, make_optimizer
 from lookright.training.pretraining.recipe import PretrainRecipe
 from lookright.training.progress import Reporter, RunLog
@@ -426,19 +425,9 @@ class TaggerTrainer(UpdateTrainer):
             return super().training_step(model, inputs, num_items_in_batch)
 
     def _opened(self) -> contextlib.AbstractContextManager[None]:
-        """The plan of the next update, and the weight of what lies ahead."""
-        done = int(self.state.global_step)
-        if done >= self.plan.opening:
-            return contextlib.nullcontext()
-        backbone = self.model.backbone
-        plan = current_plan(backbone)
-        assert plan is not None
-        assert isinstance(self.recipe, Recipe)
-        opening = Opening.parse(self.recipe.opening)
-        now, weight = opening.at(
-            done, self.plan.opening, plan, seed=self.recipe.seed, longest=self.recipe.window or LONGEST_WINDOW
-        )
-        return partly_open(backbone, now, weight)
+        """What lies ahead has the weight of the next update."""
+        weight = weight_at(int(self.state.global_step), self.plan.opening)
+        return contextlib.nullcontext() if weight == 1.0 else partly_open(self.model.backbone, weight)
 
     def muon_names(self) -> set[str]:
         """As for all models; the head is AdamW's."""

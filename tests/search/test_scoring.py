@@ -76,7 +76,7 @@ def test_the_same_counts_as_plan_by_plan(tiny_llama: Path, context: str) -> None
     dev = Dataset(DEV.sentences, document_starts=tuple(range(0, len(DEV), 7)), scheme=DEV.scheme)
     plans = scorer(tiny_llama, dev, context=context)
     task = TagTask(DEV, dev)
-    order = DevOrder(task.sizes(None)[1], task.blocks(plans.settings), seed=0)  # type: ignore[arg-type]
+    order = DevOrder(task.sizes(None)[1], task.blocks(getattr(plans.settings, "context", None)), seed=0)  # type: ignore[arg-type]
     assert len(order.blocks) == (9 if context == "document" else 60)
     apply_plan(plans.model.backbone, ALL[6])
     found = plans.counts(ALL, order.between(0, len(order.blocks)))

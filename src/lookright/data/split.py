@@ -20,7 +20,7 @@ def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
         DataError: for a share not between 0 and 1, and for fewer than two different sentences.
     """
     inside = held_out([words_hash(sentence) for sentence in dataset], share, "sentences", dataset.path)
-    return _part(dataset, [not held for held in inside]), _part(dataset, inside)
+    return part_of(dataset, [not held for held in inside]), part_of(dataset, inside)
 
 
 def hold_out_texts(dataset: TextDataset, share: float) -> tuple[TextDataset, TextDataset]:
@@ -46,7 +46,7 @@ def held_out(hashes: Sequence[int], share: float, what: str, path: str | None) -
     return [value < limit for value in hashes]
 
 
-def _part(dataset: Dataset, keep: Sequence[bool]) -> Dataset:
+def part_of(dataset: Dataset, keep: Sequence[bool]) -> Dataset:
     """The kept sentences in order; a document begins where the first of its kept sentences is."""
     borders = set(dataset.document_starts or ())
     sentences: list[Sentence] = []

@@ -60,6 +60,7 @@ class Prices:
         train_words: words in a pass.
         dev_words: words of dev.
         forward: a forward pass as a part of forward and backward pass.
+        part_words: words of the part of dev that runs are scored on; None: all of it.
     """
 
     updates: int
@@ -68,6 +69,12 @@ class Prices:
     train_words: int
     dev_words: int
     forward: float
+    part_words: int | None = None
+
+    @property
+    def seen_words(self) -> int:
+        """Words of what a run is scored on each time."""
+        return self.dev_words if self.part_words is None else self.part_words
 
     def n_evals(self, updates: int) -> int:
         """How often dev is scored in a run."""
@@ -93,7 +100,7 @@ class Prices:
 
     def run(self, updates: int, *, evals: bool = True) -> float:
         """What a run costs, with its scoring of dev or without, in fine-tunings."""
-        scored = self.dev_words * self.n_evals(updates) if evals else 0
+        scored = self.seen_words * self.n_evals(updates) if evals else 0
         return self.cost(updates=updates, scored=scored).fine_tunings
 
     def updates_for(self, fine_tunings: float, *, evals: bool = True) -> int:

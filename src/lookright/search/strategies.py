@@ -118,14 +118,19 @@ class Halving(_AllPlans):
 
     Attributes:
         eta: of so many plans one goes on to the next round.
+        scoring: of what a run may cost, the share that its scoring of dev may cost; where all of dev costs more, all
+            plans of a round are scored on the same part of it. The last round sees all of dev.
     """
 
     name: ClassVar[str] = "halving"
     eta: int = 2
+    scoring: float = 1 / 3
 
     def __post_init__(self) -> None:
         if self.eta < 2:
             raise RecipeError(f"eta is {self.eta}, expected at least 2")
+        if not 0 < self.scoring < 1:  # nor nan
+            raise RecipeError(f"scoring is {self.scoring}, expected a share between 0 and 1")
 
     def budget_for(self, n_plans: int) -> float:
         """One fine-tuning for each round."""
@@ -146,9 +151,11 @@ class Halving(_AllPlans):
         for number, size in enumerate(sizes, start=1):
             before, stage = stage, f"round {number}"
             running = [trial.name for trial in rank(trials)[:size]] if trials else running
-            updates = shop.prices.updates_for(min(1.0, budget / len(sizes) / size))
+            each = min(1.0, budget / len(sizes) / size)
+            here = shop if number == len(sizes) else shop.in_part(each, self.scoring)
+            updates = here.prices.updates_for(each)
             trials = [
-                shop.separate(stage, name, updates, start=shop.weights(before, name) if before else None)
+                here.separate(stage, name, updates, start=shop.weights(before, name) if before else None)
                 for name in running
             ]
             for name in shop.candidates.names if before else ():

@@ -8,7 +8,7 @@ which there is one for one, that is the accuracy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lookright.data import Dataset
+from lookright.data.split import part_of
 from lookright.data.texts import Target, TextDataset
 from lookright.encoding import TextEncoder
 from lookright.errors import RecipeError
@@ -88,8 +89,15 @@ class SearchTask(Protocol):
     def sizes(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, tuple[int, ...]]:
         """What train costs in one pass, and each unit of dev, in what cost is counted in."""
 
-    def blocks(self, settings: HeadSettings) -> list[range]:
-        """The units of dev, in ranges that must stay together where the model sees them together."""
+    def blocks(self, context: str | None) -> list[range]:
+        """The units of dev, in ranges that must stay together where the model sees them together.
+
+        Args:
+            context: what a tagger sees: a `sentence`, or the `document` around it.
+        """
+
+    def part(self, units: Sequence[int]) -> SearchTask:
+        """The same with some units of dev, ascending, and no others."""
 
     def fit(
         self,
@@ -154,10 +162,15 @@ class TagTask:
         """In words."""
         return self.train.n_words, tuple(len(sentence) for sentence in self.dev)
 
-    def blocks(self, settings: HeadSettings) -> list[range]:
+    def blocks(self, context: str | None) -> list[range]:
         """Documents, where the tagger sees them; else sentences."""
-        starts = self.dev.document_starts if getattr(settings, "context", None) == "document" else None
+        starts = self.dev.document_starts if context == "document" else None
         return ranges(starts or range(len(self.dev)), len(self.dev))
+
+    def part(self, units: Sequence[int]) -> TagTask:
+        """The same with some sentences of dev."""
+        kept = set(units)
+        return replace(self, dev=part_of(self.dev, [number in kept for number in range(len(self.dev))]))
 
     def fit(
         self,
@@ -240,9 +253,13 @@ class TextTask:
         train, dev = ([len(ids) for ids in encoder.ids(data.texts)] for data in (self.train, self.dev))
         return sum(train), tuple(dev)
 
-    def blocks(self, settings: HeadSettings) -> list[range]:
+    def blocks(self, context: str | None) -> list[range]:
         """Each text alone."""
         return ranges(range(len(self.dev)), len(self.dev))
+
+    def part(self, units: Sequence[int]) -> TextTask:
+        """The same with some texts of dev."""
+        return replace(self, dev=replace(self.dev, texts=tuple(self.dev[number] for number in units)))
 
     def fit(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +62,7 @@ class Workshop:
         table: shows trials as they end.
         device: where to.
         kept: whether training runs leave checkpoints, which take time to write: to go on from, or back to.
+        units: of dev that runs are scored on, see `in_part`; None: all of them.
     """
 
     make: Make
@@ -76,6 +78,28 @@ class Workshop:
     table: Table
     device: torch.device
     kept: bool = True
+    units: IntArray | None = None
+
+    def in_part(self, fine_tunings: float, scoring: float) -> Workshop:
+        """The same, with runs that are scored on a random part of dev where all of it costs too much.
+
+        Args:
+            fine_tunings: what a run may cost.
+            scoring: share of it that its scoring of dev may cost.
+        """
+        prices = self.prices
+        updates = max(1, math.floor((1 - scoring) * fine_tunings * prices.one / max(1, prices.trained(1))))
+        words = scoring * fine_tunings * prices.one / prices.forward / prices.n_evals(updates)
+        order = DevOrder(self.sizes, self.task.blocks(self.recipe.context), seed=self.recipe.seed)
+        blocks = order.between(0, order.part(0, words, least=LEAST_UNITS))
+        units = np.array([number for block in blocks for number in block])
+        if len(units) == len(self.sizes):
+            return self
+        sizes = [self.sizes[number] for number in units]
+        return replace(
+            self, task=self.task.part(units.tolist()), sizes=sizes, units=units,
+            prices=replace(prices, part_words=sum(sizes)),
+        )  # fmt: skip
 
     def separate(self, stage: str, name: str, updates: int, start: Path | None = None) -> Trial:
         """Train one plan from the base, or from weights that an earlier trial kept; its own weights are kept, too."""
@@ -135,13 +159,20 @@ class Workshop:
         plan = None if draw is not None else self.candidates.named(name)
         n_evals = 0 if draw is not None else self.prices.n_evals(updates)
         cost = self.prices.cost(
-            updates=updates, scored=n_evals * self.prices.dev_words, seconds=time.monotonic() - begin
+            updates=updates, scored=n_evals * self.prices.seen_words, seconds=time.monotonic() - begin
         )
         if plan is None:
             return result, Trial(stage, name, None, updates, cost)
         counts = self._best_counts(runs[0], result)
         return result, Trial(
-            stage, name, plan, updates, cost, result.outcome.best_score, counts, np.arange(len(counts))
+            stage,
+            name,
+            plan,
+            updates,
+            cost,
+            result.outcome.best_score,
+            counts,
+            np.arange(len(counts)) if self.units is None else self.units,
         )
 
     def shared(self, stage: str, updates: int, draw: PlanDraw) -> tuple[HeadedModel, Path | None]:
@@ -189,7 +220,7 @@ class Workshop:
         done = [trial for name in self.candidates.names if (trial := self.ledger.get(stage, name)) is not None]
         if len(done) == len(self.candidates):
             return done
-        order = DevOrder(self.sizes, self.task.blocks(model.settings), seed=self.recipe.seed)
+        order = DevOrder(self.sizes, self.task.blocks(getattr(model.settings, "context", None)), seed=self.recipe.seed)
         scorer = self.task.plan_scorer(
             model, self.tokenizer, self.device, self.recipe.token_budget or 1, self._autocast
         )

@@ -79,24 +79,24 @@ def test_halving_trains_fewer_and_fewer_plans_further(tiny_llama: Path, tmp_path
 
 def test_halving_trains_more_than_it_scores_however_large_dev_is(tiny_llama: Path) -> None:
     """Else the plans of the first round get an update each, and are sorted by chance."""
-    dev = toy_data(600, 3)
-    result = search(tiny_llama, dev=dev, strategy="halving", plans=["0000", "0011", "0111", "1111"], epochs=4.0).result
+    dev = toy_data(300, 3)
+    result = search(tiny_llama, dev=dev, strategy="halving", plans=["0000", "0011", "1111"], epochs=2.0).result
     rounds: dict[str, list[Trial]] = {}
     for trial in result.trials:
         rounds.setdefault(trial.stage, []).append(trial)
-    assert [len(trials) for trials in rounds.values()] == [4, 2]
+    assert [len(trials) for trials in rounds.values()] == [3, 2]
     assert result.cost.fine_tunings <= result.budget == 2
     first, last = rounds.values()
     seen = {tuple(trial.sentences) for trial in first if trial.sentences is not None}
     assert len(seen) == 1
-    assert 50 <= len(next(iter(seen))) < 600
+    assert 50 <= len(next(iter(seen))) < 300
     assert list(next(iter(seen))) == sorted(set(next(iter(seen))))
     for trial in first:
         assert trial.counts is not None
         assert trial.cost.scored / 3 <= trial.cost.trained
         gold = [sum(tag.startswith("B-") for tag in dev.sentences[n].tags or ()) for n in next(iter(seen))]
         assert trial.counts[:, 0].tolist() == gold, "the counts are of these sentences"
-    assert all(trial.sentences is not None and len(trial.sentences) == 600 for trial in last)
+    assert all(trial.sentences is not None and len(trial.sentences) == 300 for trial in last)
 
 
 @pytest.mark.parametrize("scoring", [0.0, 1.0, float("nan")])

@@ -133,7 +133,7 @@ def test_from_texts_to_a_classifier(tiny_llama: Path, tmp_path: Path) -> None:
 
 def test_thresholds_are_those_of_the_weights_that_come_out(tiny_llama: Path) -> None:
     """Of a plan that is read back, too: thresholds are not among the weights."""
-    found = search(tiny_llama, sets=SEVERAL, strategy="exhaustive", plans=["0000", "0001"], margin=1.0, level=0.99999)
+    found = search(tiny_llama, sets=SEVERAL, strategy="exhaustive", plans=["0000", "0001"], margin=1.0, level=0.999)
     assert found.result.name == "0000"
     assert found.classifier.settings.pooling == "mean"  # all plans of a search have one; on its own it would be `last`
     report = found.classifier.evaluate(SEVERAL[1])

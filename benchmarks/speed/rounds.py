@@ -110,6 +110,8 @@ def prepare(bench: Bench, cases: Iterable[Case], sentences: Path) -> tuple[dict[
             print(f"{case.name} is left out: {error}", file=sys.stderr, flush=True)
             continue
         workers[case.name] = worker
+        if "first" in about:  # where layers are compiled, most of it is that
+            print(f"{case.name}: the first pass took {about['first']:.1f} s", file=sys.stderr, flush=True)
     return workers, missing
 
 

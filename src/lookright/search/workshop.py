@@ -90,7 +90,7 @@ class Workshop:
         prices = self.prices
         updates = max(1, math.floor((1 - scoring) * fine_tunings * prices.one / max(1, prices.trained(1))))
         words = scoring * fine_tunings * prices.one / prices.forward / prices.n_evals(updates)
-        order = DevOrder(self.sizes, self.task.blocks(self.recipe.context), seed=self.recipe.seed)
+        order = self._dev_order()
         blocks = order.between(0, order.part(0, words, least=LEAST_UNITS))
         units = np.array([number for block in blocks for number in block])
         if len(units) == len(self.sizes):
@@ -220,7 +220,7 @@ class Workshop:
         done = [trial for name in self.candidates.names if (trial := self.ledger.get(stage, name)) is not None]
         if len(done) == len(self.candidates):
             return done
-        order = DevOrder(self.sizes, self.task.blocks(getattr(model.settings, "context", None)), seed=self.recipe.seed)
+        order = self._dev_order()
         scorer = self.task.plan_scorer(
             model, self.tokenizer, self.device, self.recipe.token_budget or 1, self._autocast
         )
@@ -262,6 +262,9 @@ class Workshop:
             self.ledger.add(trial)
         self.table.row(trial, self.spent)
         return trial
+
+    def _dev_order(self) -> DevOrder:
+        return DevOrder(self.sizes, self.task.blocks(self.recipe.context), seed=self.recipe.seed)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.recipe.precision != "bfloat16":

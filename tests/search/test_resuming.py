@@ -102,6 +102,20 @@ def test_a_killed_search_ends_as_an_unkilled_one(tiny_llama: Path, tmp_path: Pat
         assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.parametrize("n_rows", [2, 3], ids=["before the final training", "after the last row"])
+def test_halving_goes_on_from_its_last_round(tiny_llama: Path, tmp_path: Path, n_rows: int) -> None:
+    options = {"strategy": "halving", "plans": ["0000", "0011"]}
+    search(tiny_llama, tmp_path / "whole", **options)
+    kill_and_resume(
+        tiny_llama, tmp_path / "out",
+        lambda: dying_in(Ledger, "add", lambda self, *_: len(self.trials) == n_rows), **options,
+    )  # fmt: skip
+    assert [row["stage"] for row in rows(tmp_path / "out")] == ["round 1", "round 1", "final"]
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "whole"))
+    assert one == other
+
+
 def test_trainings_that_are_done_are_not_done_again(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,11 +68,13 @@ def test_halving_trains_fewer_and_fewer_plans_further(tiny_llama: Path, tmp_path
     plans = ["0000", "0011", "1111"]
     result = search(tiny_llama, tmp_path / "out", strategy="halving", plans=plans, epochs=3.0).result
     stages = [trial.stage for trial in result.trials]
-    assert stages == [*["round 1"] * 3, *["round 2"] * 2]
-    assert result.budget == 2
-    assert result.cost.fine_tunings <= 2
+    assert stages == [*["round 1"] * 3, *["round 2"] * 2, "final"]
+    assert result.budget == 3
+    assert result.cost.fine_tunings <= 3
     assert {trial.name for trial in result.trials[3:]} <= set(plans)
-    assert result.name in {trial.name for trial in result.trials[3:]}
+    assert result.name in {trial.name for trial in result.trials[3:5]}
+    assert result.trials[-1].name == result.name
+    assert result.trials[-1].updates > result.trials[-2].updates
     assert Halving().field_sizes(16) == [16, 8, 4, 2]
     assert Halving(eta=3).field_sizes(16) == [16, 6, 2]
 
@@ -84,9 +86,9 @@ def test_halving_trains_more_than_it_scores_however_large_dev_is(tiny_llama: Pat
     rounds: dict[str, list[Trial]] = {}
     for trial in result.trials:
         rounds.setdefault(trial.stage, []).append(trial)
-    assert [len(trials) for trials in rounds.values()] == [3, 2]
-    assert result.cost.fine_tunings <= result.budget == 2
-    first, last = rounds.values()
+    assert [len(trials) for trials in rounds.values()] == [3, 2, 1]
+    assert result.cost.fine_tunings <= result.budget == 3
+    first, last, _ = rounds.values()
     seen = {tuple(trial.sentences) for trial in first if trial.sentences is not None}
     assert len(seen) == 1
     assert 50 <= len(next(iter(seen))) < 300

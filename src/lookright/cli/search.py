@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--budget", type=float, metavar="X",
-        help="in multiples of one fine-tuning (default: shared 1.5, halving one a round, else one a plan)",
+        help="in multiples of one fine-tuning (default: shared 1.5, halving one a round and one more, else one a plan)",
     )  # fmt: skip
     group.add_argument(
         "--groups", type=int, metavar="M", help="groups of layers (default: 4, or one a layer where there are fewer)"

@@ -457,6 +457,11 @@ def approximate_randomization(a: Scores, b: Scores, *, samples: int = 10_000, se
     return Comparison(method, a.convention, difference, (extreme + 1) / (samples + 1), None, None)
 
 
+def p_words(value: float) -> str:
+    """A p-value for a sentence, after "p": none is zero."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for their number (Holm 1979): each may be held against the level of a single test."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)

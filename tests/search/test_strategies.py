@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from search_support import DEV, TRAIN, TRAINING, search, toy_data
 
@@ -16,6 +17,8 @@ import toys
 from lookright import Tagger
 from lookright.attention import check_plan, current_plan
 from lookright.errors import LookRightError, RecipeError
+from lookright.plan import MaskPlan
+from lookright.search.prices import Cost
 from lookright.search.strategies import Halving, Shared, strategy_of
 from lookright.search.trials import Trial
 
@@ -99,6 +102,19 @@ def test_halving_trains_more_than_it_scores_however_large_dev_is(tiny_llama: Pat
         gold = [sum(tag.startswith("B-") for tag in dev.sentences[n].tags or ()) for n in next(iter(seen))]
         assert trial.counts[:, 0].tolist() == gold, "the counts are of these sentences"
     assert all(trial.sentences is not None and len(trial.sentences) == 300 for trial in last)
+
+
+def test_halving_says_that_chance_drops_plans(caplog: pytest.LogCaptureFixture) -> None:
+    scores = {"0000": 0.2, "0001": 0.1, "0011": 0.1, "0111": 0.0}
+    trials = [
+        Trial("round 1", name, MaskPlan.parse(name, 4), 3, Cost(), score, np.ones((2, 3), dtype=np.int64), np.arange(2))
+        for name, score in scores.items()
+    ]
+    assert Halving.best_of(trials, 3) == ["0000", "0001", "0011"]
+    assert not caplog.messages
+    assert Halving.best_of(trials, 2) == ["0000", "0001"]
+    (told,) = caplog.messages
+    assert told.startswith("after 3 updates 2 of the 4 plans of round 1 have the same score on dev, so that chance")
 
 
 @pytest.mark.parametrize("scoring", [0.0, 1.0, float("nan")])

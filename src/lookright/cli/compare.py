@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(result: TaggerComparison) -> str:
     """Figures, difference, types and notes as text."""
-    from lookright.study.tables import Table, p_words, to_text
+    from lookright.metrics import p_words
+    from lookright.study.tables import Table, to_text
 
     names, test = result.names, result.bootstrap
     lines = [f"{test.figure}, x 100, on {result.n_sentences:,} {result.unit} of {result.data or 'the test set'}:", ""]

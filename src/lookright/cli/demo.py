@@ -152,15 +152,15 @@ def comparison(reports: dict[str, Report]) -> str:
 
 def verdict(reports: dict[str, Report]) -> str:
     """How much better or worse the second plan was, and what the figure is and is not sure of."""
-    from lookright.metrics import paired_bootstrap
+    from lookright.metrics import p_words, paired_bootstrap
 
     (one, first), (other, second) = reports.items()
     if first.f1 is None or second.f1 is None:
         return f"{other} minus {one}: undefined, nothing was found"
     test = paired_bootstrap(second.scores, first.scores)
-    p_value = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
     return (
-        f"{other} minus {one}: {100 * test.difference:+.2f} points, {p_value} over test sentences ({test.method}).\n"
+        f"{other} minus {one}: {100 * test.difference:+.2f} points, p {p_words(test.p_value)} over test sentences "
+        f"({test.method}).\n"
         "This is one seed: the noise between seeds is not in that figure, and on so small a base it is points wide."
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from lookright.errors import RecipeError
-from lookright.metrics import paired_bootstrap, scores_of_counts
+from lookright.metrics import p_words, paired_bootstrap, scores_of_counts
 from lookright.plan import MaskPlan
 from lookright.search.candidates import openness
 from lookright.search.trials import IntArray, Trial
@@ -56,8 +56,8 @@ class Versus:
         between = "" if self.low is None or self.high is None else f", {100 * self.low:+.2f} to {100 * self.high:+.2f}"
         verdict = "told apart" if self.told_apart else "not told apart"
         return (
-            f"{self.best} against {self.other}: {100 * self.difference:+.2f} points{between}, p = {self.p_value:.3f} "
-            f"over {self.n_sentences:,} {self.unit}: {verdict}"
+            f"{self.best} against {self.other}: {100 * self.difference:+.2f} points{between}, "
+            f"p {p_words(self.p_value)} over {self.n_sentences:,} {self.unit}: {verdict}"
         )
 
 

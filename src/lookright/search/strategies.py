@@ -143,6 +143,19 @@ class Halving(_AllPlans):
             sizes.append(math.ceil(sizes[-1] / self.eta))
         return sizes
 
+    @staticmethod
+    def best_of(trials: Sequence[Trial], size: int) -> list[str]:
+        """The plans of a round that go on; a warning where some of them are not better than one that does not."""
+        ranked = rank(trials)
+        if len(ranked) > size and ranked[size - 1].score == ranked[size].score:
+            alike = sum(trial.score == ranked[size].score for trial in ranked)
+            log.warning(
+                "after %d updates %d of the %d plans of %s have the same score on dev, so that chance says which of "
+                "them go on; more of them tell plans apart: give more epochs, or a larger budget",
+                ranked[size].updates, alike, len(ranked), ranked[size].stage,
+            )  # fmt: skip
+        return [trial.name for trial in ranked[:size]]
+
     def run(self, shop: Workshop, budget: float) -> Found:
         """Train in rounds, of which the last one decides; then train its plan on."""
         sizes = self.field_sizes(len(shop.candidates))
@@ -151,7 +164,7 @@ class Halving(_AllPlans):
         trials: list[Trial] = []
         for number, size in enumerate(sizes, start=1):
             before, stage = stage, f"round {number}"
-            running = [trial.name for trial in rank(trials)[:size]] if trials else running
+            running = self.best_of(trials, size) if trials else running
             each = min(1.0, share / size)
             here = shop if number == len(sizes) else shop.in_part(each, self.scoring)
             updates = here.prices.updates_for(each)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from lookright.metrics import p_words
 from lookright.study.pool import duration, points
 from lookright.study.results import Branch, BranchResult, DataResult, StudyResults
 from lookright.study.statistics import Compared, PaperTest, Summary
@@ -245,11 +246,6 @@ def mean_and_sd(summary: Summary) -> str:
 def p_cell(value: float) -> str:
     """A p-value for a table."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def p_words(value: float) -> str:
-    """A p-value for a sentence."""
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 # ----------------------------------------------------------------------------------------------------------- as text

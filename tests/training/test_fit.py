@@ -224,13 +224,18 @@ def test_training_leaves_the_process_as_it_was(tiny_llama: Path) -> None:
 
 def test_nothing_is_written_to_stdout(tiny_llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, tokenizer = tagger(tiny_llama)
-    fit(model, tokenizer, TRAIN, DEV, Recipe(**SHORT))
+    result = fit(model, tokenizer, TRAIN, DEV, Recipe(**SHORT))
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert "strict span F1, IOB2, micro" in lines[0]
     assert lines[1].split() == ["epoch", "update", "loss", "score", "precision", "recall"]
-    assert [line.split()[1] for line in lines[2:]] == ["5", "10", "15"]
+    rows = [line.split() for line in lines[2:]]
+    assert [row[1] for row in rows] == ["5", "10", "15"]
+    losses = [entry["loss"] for entry in result.outcome.history if "loss" in entry]
+    assert len(losses) == 15
+    epochs = [sum(losses[number : number + 5]) / 5 for number in (0, 5, 10)]
+    assert [float(row[2]) for row in rows] == pytest.approx(epochs, abs=1e-4), "of the epoch, not of its last update"
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -464,7 +464,12 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.trainer, self.log, self.reporter = trainer, log, reporter
         self.checkpoints, self.every_checkpoint = checkpoints, every_checkpoint
-        self.loss: float | None = None
+        self.logged_at, self.losses = 0, 0.0
+        self.rows_at = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The Trainer logs means since its last log, which for a resumed run is its beginning; so do rows."""
+        self.logged_at = self.rows_at = state.global_step
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -483,18 +488,17 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         """Keep an entry; a loss that is no number ends the run."""
         entry = {**(logs or {}), "step": state.global_step}
         if "loss" in entry:
-            self.loss = entry["loss"]
+            self.losses += entry["loss"] * (state.global_step - self.logged_at)
+            self.logged_at = state.global_step
             if not math.isfinite(entry["loss"]):
                 raise LookRightError(
                     f"the loss is {entry['loss']} at update {state.global_step}: training has diverged; lower "
                     "--learning-rate, or use --precision float32"
                 )
             if self.reporter:
-                self.reporter.update(state.global_step, self.loss)
+                self.reporter.update(state.global_step, entry["loss"])
                 if self.trainer.evaluate_dev is None and state.global_step in self.trainer.plan.checkpoints:
-                    self.reporter.row(
-                        {"epoch": state.epoch, "update": state.global_step, "loss": self.loss}, best=False
-                    )
+                    self.reporter.row(self._row(state), best=False)
         if state.is_world_process_zero:
             self.log.add(entry)
 
@@ -506,11 +510,16 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         if self.reporter:
             values = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
             values["dev_loss"] = values.get("loss")
-            values |= {"epoch": state.epoch, "update": state.global_step, "loss": self.loss}
-            self.reporter.row(values, best=best)
+            self.reporter.row(values | self._row(state), best=best)
         if self.checkpoints is not None and not self.every_checkpoint and best:
             control.should_save = True
         return control
+
+    def _row(self, state: TrainerState) -> dict[str, Any]:
+        """What a row says of the training, with the mean loss of the updates since the row before."""
+        loss = self.losses / (self.logged_at - self.rows_at) if self.logged_at > self.rows_at else None
+        self.losses, self.rows_at = 0.0, self.logged_at
+        return {"epoch": state.epoch, "update": state.global_step, "loss": loss}
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Make the checkpoint count, then remove all but the best and the last."""

@@ -179,11 +179,16 @@ def run_all(args: argparse.Namespace, runs: Runs, splits: dict[str, Split], jobs
 # ------------------------------------------------------------------------------------------------------------- report
 
 
+def choice_of(row: dict[str, Any]) -> tuple[str, str] | None:
+    """Plan and pooling of a row of ours."""
+    settings = row["settings"]
+    return (settings["plan"], settings["recipe"]["pooling"]) if row["system"] == "ours" else None
+
+
 def name_of(row: dict[str, Any]) -> str:
     """What a row's system is called."""
-    if row["system"] != "ours":
-        return text_peers.PEERS[row["system"]].name
-    return f"LookRight {row['settings']['plan']} {row['settings']['recipe']['pooling']}"
+    choice = choice_of(row)
+    return text_peers.PEERS[row["system"]].name if choice is None else " ".join(("LookRight", *choice))
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,7 @@ class Result:
     Attributes:
         name: of the system, with plan and pooling.
         ours: whether it is ours.
+        choice: plan and pooling of ours.
         dev, test, macro_f1: means over seeds, times 100.
         deviation: of test over seeds; None for one seed.
         right: (n_texts,) the share of the seeds that are right about each test text.
@@ -202,6 +208,7 @@ class Result:
 
     name: str
     ours: bool
+    choice: tuple[str, str] | None
     dev: float
     test: float
     macro_f1: float
@@ -225,6 +232,7 @@ def results_on(split: Split, rows: Sequence[dict[str, Any]], runs: Runs) -> list
             Result(
                 name=name,
                 ours=own[0]["system"] == "ours",
+                choice=choice_of(own[0]),
                 dev=float(np.mean([row["dev"] for row in own])),
                 test=float(np.mean(tests)),
                 macro_f1=float(np.mean([100 * one.macro_f1 for one in scores])),
@@ -258,6 +266,41 @@ def chosen(results: Sequence[Result]) -> tuple[Result | None, Result | None]:
     return best, max(peers, key=lambda one: one.test) if peers else None
 
 
+def table_of(rows: Sequence[Sequence[str]], *, markdown: bool) -> list[str]:
+    """The lines of a table, its head first."""
+    if markdown:
+        head, *others = rows
+        return ["| " + " | ".join(cells) + " |" for cells in (head, ["---", *["---:"] * (len(head) - 1)], *others)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def pooling_lines(by_set: dict[str, list[Result]], *, markdown: bool) -> list[str]:
+    """Dev of each plan and pooling, the mean over the sets: what the default pooling is chosen by. Then test."""
+    cells: dict[tuple[str, str], list[Result]] = {}
+    for results in by_set.values():
+        for one in results:
+            if one.choice is not None:
+                cells.setdefault(one.choice, []).append(one)
+    whole = {choice: own for choice, own in cells.items() if len(own) == len(by_set)}
+    if not whole:
+        return []
+    poolings = [pooling for pooling in POOLINGS if any(pooling == other for _, other in whole)]
+
+    def cell(plan: str, pooling: str) -> str:
+        own = whole.get((plan, pooling))
+        if own is None:
+            return "-"
+        return f"{np.mean([one.dev for one in own]):.2f} / {np.mean([one.test for one in own]):.2f}"
+
+    rows = [
+        ["plan, dev / test", *poolings],
+        *([plan, *(cell(plan, pooling) for pooling in poolings)] for plan in dict.fromkeys(plan for plan, _ in whole)),
+    ]
+    name = f"mean over {', '.join(by_set)}"
+    return [f"### {name}" if markdown else name, "", *table_of(rows, markdown=markdown), ""]
+
+
 def lines_of(results: Sequence[Result], name: str, *, markdown: bool) -> list[str]:
     """A table of one set, best on dev first, and what is between ours and the best peer."""
     head = ["system", "dev", "test accuracy", "macro F1", "seeds", "train s"]
@@ -272,13 +315,7 @@ def lines_of(results: Sequence[Result], name: str, *, markdown: bool) -> list[st
         ]
         for one in sorted(results, key=lambda one: -one.dev)
     ]
-    if markdown:
-        table = ["| " + " | ".join(cells) + " |" for cells in (head, ["---", *["---:"] * 5], *rows)]
-    else:
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        table = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-        ]
+    table = table_of([head, *rows], markdown=markdown)
     lines = [f"### {name}" if markdown else name, "", *table, ""]
     ours, peer = chosen(results)
     if ours and peer:
@@ -336,12 +373,17 @@ def main() -> None:
     if not args.table:
         run_all(args, runs, splits, [job for split in splits.values() for job in jobs_of(args, split)])
     rows = list(runs.rows().values())
+    found: dict[str, list[Result]] = {}
     for name, split in splits.items():
         of_set = [row for row in rows if row["set"] == name and row["data"] == split.fingerprint]
-        results = results_on(split, [row for row in of_set if row["system"] in args.systems], runs)
+        results = results_on(
+            split, [row for row in of_set if row["system"] in args.systems and row["seed"] in args.seeds], runs
+        )
+        found[name] = results
         print("\n".join(lines_of(results, name, markdown=args.markdown)))
         if args.record:
             record_all(name, results)
+    print("\n".join(pooling_lines(found, markdown=args.markdown)))
 
 
 if __name__ == "__main__":

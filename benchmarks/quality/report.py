@@ -12,7 +12,14 @@ import numpy as np
 from benchmarks.quality.runs import BUSY, Runs
 from benchmarks.quality.sets import SETS, Split
 
-from lookright.metrics import Scores, TypeScore, approximate_randomization, bootstrap_interval, paired_bootstrap
+from lookright.metrics import (
+    Scores,
+    TypeScore,
+    approximate_randomization,
+    bootstrap_interval,
+    p_words,
+    paired_bootstrap,
+)
 
 NAMES: Final = {"ours": "LookRight", "crf": "CRF", "spacy": "spaCy"}
 """How systems are called in tables and plots."""
@@ -130,8 +137,7 @@ def _cell(result: Result | None) -> str:
 def _difference_cell(found: Difference | None) -> str:
     if found is None:
         return "-"
-    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
-    return f"{found.points:+.1f} [{found.low:+.1f}, {found.high:+.1f}] {NAMES[found.peer]}, {p}"
+    return f"{found.points:+.1f} [{found.low:+.1f}, {found.high:+.1f}] {NAMES[found.peer]}, p {p_words(found.p)}"
 
 
 def table(by_set: Mapping[str, Sequence[Result]], systems: Sequence[str]) -> list[list[str]]:

@@ -33,6 +33,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.quality import text_peers
+from benchmarks.quality.report import markdown, plain_text
 from benchmarks.quality.runs import Answer, Job, Runs
 from benchmarks.results import record
 
@@ -197,8 +198,7 @@ class Result:
 
     Attributes:
         name: of the system, with plan and pooling.
-        ours: whether it is ours.
-        choice: plan and pooling of ours.
+        choice: plan and pooling, of ours; None for a peer.
         dev, test, macro_f1: means over seeds, times 100.
         deviation: of test over seeds; None for one seed.
         right: (n_texts,) the share of the seeds that are right about each test text.
@@ -207,7 +207,6 @@ class Result:
     """
 
     name: str
-    ours: bool
     choice: tuple[str, str] | None
     dev: float
     test: float
@@ -216,6 +215,11 @@ class Result:
     right: np.ndarray[Any, np.dtype[np.float64]]
     seeds: tuple[int, ...]
     train_seconds: float
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is ours."""
+        return self.choice is not None
 
 
 def results_on(split: Split, rows: Sequence[dict[str, Any]], runs: Runs) -> list[Result]:
@@ -231,7 +235,6 @@ def results_on(split: Split, rows: Sequence[dict[str, Any]], runs: Runs) -> list
         found.append(
             Result(
                 name=name,
-                ours=own[0]["system"] == "ours",
                 choice=choice_of(own[0]),
                 dev=float(np.mean([row["dev"] for row in own])),
                 test=float(np.mean(tests)),
@@ -266,16 +269,12 @@ def chosen(results: Sequence[Result]) -> tuple[Result | None, Result | None]:
     return best, max(peers, key=lambda one: one.test) if peers else None
 
 
-def table_of(rows: Sequence[Sequence[str]], *, markdown: bool) -> list[str]:
-    """The lines of a table, its head first."""
-    if markdown:
-        head, *others = rows
-        return ["| " + " | ".join(cells) + " |" for cells in (head, ["---", *["---:"] * (len(head) - 1)], *others)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+def section(name: str, rows: Sequence[Sequence[str]], *, as_markdown: bool) -> list[str]:
+    """The lines of a table with its title, the head first."""
+    return [f"### {name}" if as_markdown else name, "", (markdown if as_markdown else plain_text)(rows), ""]
 
 
-def pooling_lines(by_set: dict[str, list[Result]], *, markdown: bool) -> list[str]:
+def pooling_lines(by_set: dict[str, list[Result]], *, as_markdown: bool) -> list[str]:
     """Dev of each plan and pooling, the mean over the sets: what the default pooling is chosen by. Then test."""
     cells: dict[tuple[str, str], list[Result]] = {}
     for results in by_set.values():
@@ -297,11 +296,10 @@ def pooling_lines(by_set: dict[str, list[Result]], *, markdown: bool) -> list[st
         ["plan, dev / test", *poolings],
         *([plan, *(cell(plan, pooling) for pooling in poolings)] for plan in dict.fromkeys(plan for plan, _ in whole)),
     ]
-    name = f"mean over {', '.join(by_set)}"
-    return [f"### {name}" if markdown else name, "", *table_of(rows, markdown=markdown), ""]
+    return section(f"mean over {', '.join(by_set)}", rows, as_markdown=as_markdown)
 
 
-def lines_of(results: Sequence[Result], name: str, *, markdown: bool) -> list[str]:
+def lines_of(results: Sequence[Result], name: str, *, as_markdown: bool) -> list[str]:
     """A table of one set, best on dev first, and what is between ours and the best peer."""
     head = ["system", "dev", "test accuracy", "macro F1", "seeds", "train s"]
     rows = [
@@ -315,8 +313,7 @@ def lines_of(results: Sequence[Result], name: str, *, markdown: bool) -> list[st
         ]
         for one in sorted(results, key=lambda one: -one.dev)
     ]
-    table = table_of([head, *rows], markdown=markdown)
-    lines = [f"### {name}" if markdown else name, "", *table, ""]
+    lines = section(name, [head, *rows], as_markdown=as_markdown)
     ours, peer = chosen(results)
     if ours and peer:
         points, low, high = difference(ours, peer)
@@ -376,14 +373,12 @@ def main() -> None:
     found: dict[str, list[Result]] = {}
     for name, split in splits.items():
         of_set = [row for row in rows if row["set"] == name and row["data"] == split.fingerprint]
-        results = results_on(
-            split, [row for row in of_set if row["system"] in args.systems and row["seed"] in args.seeds], runs
-        )
-        found[name] = results
-        print("\n".join(lines_of(results, name, markdown=args.markdown)))
+        asked = [row for row in of_set if row["system"] in args.systems and row["seed"] in args.seeds]
+        results = found[name] = results_on(split, asked, runs)
+        print("\n".join(lines_of(results, name, as_markdown=args.markdown)))
         if args.record:
             record_all(name, results)
-    print("\n".join(pooling_lines(found, markdown=args.markdown)))
+    print("\n".join(pooling_lines(found, as_markdown=args.markdown)))
 
 
 if __name__ == "__main__":

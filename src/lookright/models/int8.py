@@ -62,7 +62,7 @@ def why_no_int8() -> str | None:
     return None
 
 
-@torch.library.custom_op("lookright::int8_products", mutates_args=())
+@torch.library.custom_op(f"{__name__.partition('.')[0]}::int8_products", mutates_args=())
 def int8_products(rounded: Tensor, handle: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
     """Rows of 8-bit numbers times a packed matrix, times the matrix's scales.
 

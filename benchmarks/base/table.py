@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.base.cells import PLANS, SETS, Cell
 from benchmarks.base.rows import done_rows
 
+from benchmarks import tables
 from lookright.errors import DataError, LookRightError
 from lookright.study.rows import Counts, Row, read_counts, read_rows, recipe_difference
 from lookright.study.statistics import (
@@ -178,7 +179,7 @@ def _comparisons(
 
 def report(found: Sequence[SetResult], rows: Mapping[Cell, Row], *, markdown: bool) -> str:
     """Tables and what must be known to read them."""
-    layout = _markdown_table if markdown else _plain_table
+    layout = tables.markdown if markdown else tables.plain_text
     parts = [_about(rows), layout(overview(found))]
     for result in found:
         title = f"## {result.name}" if markdown else f"{result.name}\n{'=' * len(result.name)}"
@@ -292,19 +293,6 @@ def _p(value: float) -> str:
 
 def _p_sign(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _plain_table(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
-        for line in lines
-    )
-
-
-def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], f"|{'|'.join(['---'] + ['---:'] * (len(lines[0]) - 1))}|", *rows[1:]])
 
 
 # --------------------------------------------------------------------------------------------------------------- main

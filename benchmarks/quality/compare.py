@@ -30,6 +30,7 @@ from benchmarks.quality import crf, ours, plot, report, spacy_pipeline
 from benchmarks.quality.runs import SYSTEMS, Answer, Job, Runs
 from benchmarks.quality.sets import SETS, Split, load_split
 from benchmarks.results import record
+from benchmarks.tables import markdown, plain_text
 
 from lookright.errors import LookRightError
 
@@ -188,7 +189,7 @@ def main() -> None:
     if not any(by_set.values()):
         raise SystemExit(f"{args.runs} has no finished run of these systems, sets and settings")
     cells = report.table(by_set, args.systems)
-    print(report.markdown(cells) if args.markdown else report.plain_text(cells))
+    print(markdown(cells) if args.markdown else plain_text(cells))
     print("\n" + "\n".join(("" if not args.markdown else "- ") + line for line in report.notes(by_set)))
     for line in report.warnings(by_set):
         print(line, file=sys.stderr)

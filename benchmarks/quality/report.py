@@ -158,19 +158,6 @@ def table(by_set: Mapping[str, Sequence[Result]], systems: Sequence[str]) -> lis
     return rows
 
 
-def plain_text(rows: Sequence[Sequence[str]]) -> str:
-    """A table for a terminal."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table for the docs."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
-
-
 def notes(by_set: Mapping[str, Sequence[Result]]) -> list[str]:
     """What a reader of the table must know, a sentence or two each."""
     results = [one for found in by_set.values() for one in found]

@@ -33,9 +33,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.quality import text_peers
-from benchmarks.quality.report import markdown, plain_text
 from benchmarks.quality.runs import Answer, Job, Runs
 from benchmarks.results import record
+from benchmarks.tables import markdown, plain_text
 
 from lookright.data import TextDataset, hold_out_texts, read_texts
 from lookright.text_metrics import LabelScores, label_scores
@@ -317,8 +317,18 @@ def lines_of(results: Sequence[Result], name: str, *, as_markdown: bool) -> list
     ours, peer = chosen(results)
     if ours and peer:
         points, low, high = difference(ours, peer)
-        lines += [f"{ours.name} (chosen on dev) minus {peer.name}: {points:+.2f} [{low:+.2f}, {high:+.2f}]", ""]
+        lines += [f"{ours.name} (chosen on dev) minus {peer.name}: {points:+.2f} [{low:+.2f}, {high:+.2f}]"]
+        lines += [shared_errors(ours, peer), ""]
     return lines
+
+
+def shared_errors(one: Result, other: Result) -> str:
+    """How many texts two systems get wrong, and how many both do: what they agree on is hard, or its gold is wrong."""
+    wrong, others = 1 - one.right, 1 - other.right
+    return (
+        f"wrong, of {len(wrong)} texts (means over seeds): {one.name} {wrong.sum():.0f}, {other.name} "
+        f"{others.sum():.0f}, both {(wrong * others).sum():.0f}"
+    )
 
 
 def record_all(name: str, results: Sequence[Result]) -> None:

@@ -31,6 +31,7 @@ from benchmarks.speed import cases, cuda, growth, lifetime, plot, report, rounds
 from benchmarks.speed.environments import Environments, NoEnvironment, parse_given
 from benchmarks.speed.material import SHAPES, Material, account
 from benchmarks.speed.workers import Failed
+from benchmarks.tables import markdown, plain_text
 
 from lookright.errors import LookRightError
 
@@ -143,7 +144,7 @@ def show_systems(args: argparse.Namespace, activity: str) -> list[report.Figure]
     about = json.loads((args.work / f"setting-{activity}.json").read_text(encoding="utf-8"))
     cells = report.table(found)
     print(f"\n{ {'train': 'Training', 'predict': 'Prediction, text in, spans out'}[activity] }: {about['setting']}")
-    print(report.markdown(cells) if args.markdown else report.plain_text(cells))
+    print(markdown(cells) if args.markdown else plain_text(cells))
     reached = rounds.reached(every, found)
     forward = rounds.forward_share(every, found)
     for line in report.goal_lines(reached):

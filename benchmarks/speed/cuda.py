@@ -21,10 +21,11 @@ from typing import Any, Final
 from benchmarks.speed.cases import Case, ours, stock
 from benchmarks.speed.environments import NoEnvironment
 from benchmarks.speed.material import SHAPES, Material, account
-from benchmarks.speed.report import Figure, plain_text
+from benchmarks.speed.report import Figure
 from benchmarks.speed.roof import operations, products, shapes_of
 from benchmarks.speed.rounds import Bench, Book, Round
 from benchmarks.speed.workers import Failed
+from benchmarks.tables import plain_text
 
 LORA: Final = {"r": 16, "lora_alpha": 32.0, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}
 """No dropout in front of adapters: systems differ in how they draw it."""

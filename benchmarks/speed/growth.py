@@ -18,10 +18,11 @@ from typing import Any, Protocol
 from benchmarks.speed.cases import Case, ours
 from benchmarks.speed.lifetime import command, has_workers, saved_tagger
 from benchmarks.speed.material import MOST_POSITIONS, SHAPES, Material
-from benchmarks.speed.report import Figure, plain_text
+from benchmarks.speed.report import Figure
 from benchmarks.speed.rounds import Bench, Book, Round, run, subwords
 from benchmarks.speed.sentences import Row, generate, write
 from benchmarks.speed.workers import BUSY, Failed, Meter, environment
+from benchmarks.tables import plain_text
 
 COMMAND_SHAPE = "tiny"
 """Its layers cost next to nothing, so that what is around them shows."""

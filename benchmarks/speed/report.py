@@ -46,22 +46,6 @@ def table(found: Mapping[str, Summary]) -> list[list[str]]:
     return rows
 
 
-def plain_text(rows: Sequence[Sequence[str]]) -> str:
-    """A table for a terminal: the first column left, the others right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table for the docs."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]])
-
-
 def goal_lines(reached: Sequence[Reached]) -> list[str]:
     """Each goal in a line."""
     lines = []

@@ -1,7 +1,8 @@
 """Scores of classified texts: labels, numbers, and how far probabilities can be trusted. NumPy.
 
 Definitions are scikit-learn's (a share without cases counts as 0 in a mean), which the tests compare with; it is not
-needed to run this.
+needed to run this. Means over labels are over those that gold or predictions have, also where a text may have several
+(scikit-learn counts a label that is nowhere as 0 there, so that a small file scores worse for what it does not hold).
 
 Gold labels that a classifier does not have stand in the label list as well, after its own: so they are missed.
 """

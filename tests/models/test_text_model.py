@@ -27,6 +27,7 @@ from lookright.models.tasks import model_on
 from lookright.models.text_model import (
     LookRightForSequenceClassification,
     extend_text_labels,
+    inner_tokens,
     real_tokens,
     text_loss,
 )
@@ -139,6 +140,21 @@ def test_real_tokens_of_every_layout() -> None:
         assert [part.tolist() for part in found] == [tokens, [0, 0, 1, 1, 1, 1], last]
     found = real_tokens(ids.reshape(1, 8), None, (5, 3))
     assert [part.tolist() for part in found] == [list(range(8)), [0] * 5 + [1] * 3, [4, 7]]
+
+
+def test_special_tokens_at_the_ends_are_not_pooled() -> None:
+    ids = torch.tensor([1, 7, 2, 8, 2, 1, 9, 1, 2, 7])
+    windows = Segments(torch.tensor([0] * 5 + [1] * 2 + [2] * 2 + [3]), 4)
+
+    def inner(*ends: tuple[int, ...]) -> list[int]:
+        found = inner_tokens(ids, windows, (ends[0], ends[1]))
+        return found.nonzero()[:, 0].tolist()
+
+    everything = list(range(10))
+    assert inner((), ()) == everything
+    assert inner((1,), (2,)) == [1, 2, 3, 6, 7, 8, 9]  # in the middle it is text; of nothing but ends, all is kept
+    assert inner((1, 7), (8, 2)) == [2, 6, 7, 8, 9]
+    assert inner((5,), (5,)) == everything
 
 
 # ---------------------------------------------------------------------------------------------------------- oracle
@@ -259,7 +275,7 @@ def test_losses_are_sums_over_texts_that_count() -> None:
     assert torch.allclose(text_loss(logits, given, multi), expected)
     number = TextSettings(labels=("stars",), target="regression", mean=5.0, deviation=2.0)
     found = text_loss(logits[:, :1], torch.tensor([1.0, torch.nan, 4.0]), number)
-    assert torch.allclose(found, ((logits[[0, 2], 0] - torch.tensor([1.0, 4.0])) / 2).square().sum())
+    assert torch.allclose(found, (logits[[0, 2], 0] - torch.tensor([1.0, 4.0])).square().sum())
 
 
 def test_texts_that_do_not_count_leave_no_gradient() -> None:

@@ -46,6 +46,11 @@ class TextEncoder:
         """Id that fills up rows."""
         return self.encoder.pad_id
 
+    @property
+    def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The special tokens before every text and after it."""
+        return tuple(map(int, self.encoder.prefix_ids)), tuple(map(int, self.encoder.suffix_ids))
+
     def ids(self, texts: Sequence[Text]) -> list[Ids]:
         """The sub-words of texts, without the special tokens around them."""
         firsts = self.encoder.encode_texts([text.text for text in texts])

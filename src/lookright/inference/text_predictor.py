@@ -83,18 +83,24 @@ def probabilities_of(logits: FloatArray, settings: TextSettings) -> FloatArray:
 
 
 def decide(
-    logits: FloatArray, settings: TextSettings, n_windows: Sequence[int], *, all_scores: bool = False
+    logits: FloatArray,
+    settings: TextSettings,
+    n_windows: Sequence[int],
+    *,
+    all_scores: bool = False,
+    texts: Sequence[Text] = (),
 ) -> list[Classification]:
-    """What logits (n_texts, labels) say; `all_scores`: with the probability of every label.
+    """What logits (n_texts, labels) say; `all_scores`: with the probability of every label; `texts`: for messages.
 
     Raises:
         LookRightError: a logit that is not a number.
     """
     if not np.isfinite(logits).all():
         number = int((~np.isfinite(logits)).any(1).argmax())
+        which = repr(texts[number].text[:40]) if texts else f"text {number + 1}"
         raise LookRightError(
-            f"text {number + 1} got no probability: the model's output is not a number; were the weights damaged in "
-            "training (a loss that was not a number), or is float16 too narrow for it?"
+            f"{which} got no probability: the model's output is not a number; were the weights damaged in training (a "
+            "loss that was not a number), or is float16 too narrow for it?"
         )
     if settings.target == Target.REGRESSION:
         return [Classification((), (), (), float(row[0]), n) for row, n in zip(logits, n_windows, strict=True)]
@@ -224,11 +230,13 @@ class TextPredictor(Runner[LookRightForSequenceClassification]):
             back = back.to(vectors[0].device)
             text_of = torch.tensor([window.sentence for window in windows], device=back.device)
             logits = self.model.classify(torch.cat(vectors)[back], torch.cat(weights)[back], text_of, len(pool))
-        return np.asarray(logits.double().cpu().numpy())
+        found: FloatArray = logits.cpu().double().numpy()
+        return self.settings.numbers(found) if self.settings.target == Target.REGRESSION else found
 
     def decide(self, pool: Pool, logits: FloatArray, *, all_scores: bool = False) -> list[Classification]:
         """What `compute` returned, in words; the model is not needed for that."""
-        return decide(logits, self.settings, [len(windows) for _, windows in pool], all_scores=all_scores)
+        texts = [text for text, _ in pool]
+        return decide(logits, self.settings, [len(windows) for _, windows in pool], all_scores=all_scores, texts=texts)
 
     def _represent(self, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
         batch = collate_texts(windows, layout=self.layout, pad_id=self.encoder.pad_id)

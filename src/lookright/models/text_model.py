@@ -52,8 +52,8 @@ class LookRightForSequenceClassification(HeadedModel):
             input_ids: (rows, length); with `lengths`, one row of windows one after the other.
             attention_mask: (rows, length), 1 for tokens and 0 for padding, on whichever side.
             lengths: sub-words of each packed window; they must sum to the length of the row.
-            tokens: int64 (n_tokens,) positions, in the flattened rows, of the sub-words that are pooled; every real
-                token where none are given.
+            tokens: int64 (n_tokens,) positions, in the flattened rows, of the sub-words that are pooled; where none are
+                given, every real token but the special ones at the ends of each window.
             window_of: int64 (n_tokens,) the window of each of them.
             last: int64 (n_windows,) position of the last token of each window.
             trunk: as for `hidden_states`.
@@ -64,6 +64,8 @@ class LookRightForSequenceClassification(HeadedModel):
         hidden = self.hidden_states(input_ids, attention_mask, lengths, trunk).flatten(0, 1)
         if tokens is None or window_of is None or last is None:
             tokens, window_of, last = real_tokens(input_ids, attention_mask, lengths)
+            inner = inner_tokens(input_ids.flatten()[tokens], Segments(window_of, len(last)), self.settings.ends)
+            tokens, window_of = tokens[inner], window_of[inner]
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.to(self.score.weight.dtype)
             scores = None if self.attention is None else self.attention(hidden[tokens])[:, 0]
@@ -79,14 +81,11 @@ class LookRightForSequenceClassification(HeadedModel):
             n_texts: how many texts there are, with `text_of`.
 
         Returns:
-            (n_texts, labels) in float32; for a regression (n_texts, 1), the number itself.
+            (n_texts, labels) in float32; for a regression (n_texts, 1), in deviations from the mean (`TextSettings`).
         """
         if text_of is not None:
             vectors = pool_windows(vectors, log_weights, Segments(text_of, n_texts), self.settings.pooling)
-        logits = self.scored(vectors)
-        if self.settings.target == Target.REGRESSION:
-            logits = logits * self.settings.deviation + self.settings.mean
-        return logits
+        return self.scored(vectors)
 
     def forward(
         self,
@@ -109,18 +108,22 @@ class LookRightForSequenceClassification(HeadedModel):
             input_ids, attention_mask, lengths, tokens, window_of, last: as for `represent`.
             text_of, n_texts: as for `classify`.
             labels: (n_texts,) label indices, -100 where a text does not count; multi-label: (n_texts, labels) 0 or 1;
-                regression: (n_texts,) numbers. In these two, NaN where a text does not count.
+                regression: (n_texts,) numbers in deviations from the mean (`TextSettings.standard`; the numbers
+                themselves may need more digits than float32 has). In these two, NaN where a text does not count.
             trunk_height, trunk_states: so many layers are not computed, since this is their output, (rows, length,
                 hidden).
 
         Returns:
-            `logits` (n_texts, labels); `loss`, where labels are given, is the SUM over the counted texts: of the
-            cross-entropies; of the means of the labels' binary cross-entropies; of the squared errors in deviations.
+            `logits` (n_texts, labels), of a regression the numbers themselves; `loss`, where labels are given, is the
+            SUM over the counted texts: of the cross-entropies; of the means of the labels' binary cross-entropies; of
+            the squared errors in deviations.
         """
         trunk = None if trunk_states is None else (trunk_height, trunk_states)
         vectors, weights = self.represent(input_ids, attention_mask, lengths, tokens, window_of, last, trunk)
         logits = self.classify(vectors, weights, text_of, n_texts)
         loss = None if labels is None else text_loss(logits, labels, self.settings)
+        if self.settings.target == Target.REGRESSION:
+            logits = logits * self.settings.deviation + self.settings.mean
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
@@ -150,8 +153,34 @@ def real_tokens(
     return tokens, tokens // length, last
 
 
+def inner_tokens(ids: Tensor, windows: Segments, ends: tuple[Sequence[int], Sequence[int]]) -> Tensor:
+    """Which real tokens are not special ones that the tokenizer has put before and after its text.
+
+    Args:
+        ids: int64 (n_tokens,) window by window.
+        windows: the window of each; those of which nothing would be left keep all.
+        ends: the special tokens before a text and after it.
+
+    Returns:
+        bool (n_tokens,).
+    """
+    counts = torch.bincount(windows.of, minlength=windows.n)
+    from_start = torch.arange(len(ids), device=ids.device) - (counts.cumsum(0) - counts)[windows.of]
+    from_end = counts[windows.of] - 1 - from_start
+    special = torch.zeros_like(ids, dtype=torch.bool)
+    for expected, place in ((ends[0], from_start), (ends[1][::-1], from_end)):
+        if expected:
+            there = torch.tensor(expected, device=ids.device)[place.clamp_max(len(expected) - 1)]
+            special |= (place < len(expected)) & (ids == there)
+    left = torch.bincount(windows.of, weights=(~special).double(), minlength=windows.n)
+    return ~special | (left == 0)[windows.of]
+
+
 def text_loss(logits: Tensor, labels: Tensor, settings: TextSettings) -> Tensor:
-    """The SUM of the losses of the texts that count; see `LookRightForSequenceClassification.forward`."""
+    """The SUM of the losses of the texts that count, from what `classify` returns.
+
+    See `LookRightForSequenceClassification.forward`.
+    """
     if settings.target == Target.SINGLE:
         return functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
     counted = ~labels.isnan()
@@ -159,12 +188,14 @@ def text_loss(logits: Tensor, labels: Tensor, settings: TextSettings) -> Tensor:
     if settings.target == Target.MULTI:
         losses = functional.binary_cross_entropy_with_logits(logits, given, reduction="none")
         return torch.where(counted, losses, 0).mean(1).sum()
-    errors = (logits[:, 0] - given) / settings.deviation
+    errors = logits[:, 0] - given
     return torch.where(counted, errors.square(), 0).sum()
 
 
 def extend_text_labels(model: LookRightForSequenceClassification, settings: TextSettings) -> tuple[str, ...]:
     """Give the head the labels of `settings`: rows of labels that it has are kept by name, new ones start fresh.
+
+    A trained regression gives the numbers that it gave, whatever `settings` count them in.
 
     Returns:
         The labels that are new.
@@ -172,6 +203,8 @@ def extend_text_labels(model: LookRightForSequenceClassification, settings: Text
     old = model.score
     new = new_linear(model.backbone, len(settings.labels)).to(old.weight.device, old.weight.dtype)
     added = keep_rows(old, new, model.settings.label_to_id, settings.labels)
+    if settings.target == Target.REGRESSION and old.bias.any():  # zeros: nobody has trained it
+        _recount(new, model.settings, settings)
     if settings.pooling != model.settings.pooling:
         model.attention = None
         if settings.pooling == "attention":
@@ -181,6 +214,13 @@ def extend_text_labels(model: LookRightForSequenceClassification, settings: Text
     model.dropout = ThreadDropout(settings.dropout)
     model.settings = settings
     return added
+
+
+def _recount(head: nn.Linear, old: TextSettings, new: TextSettings) -> None:
+    """Let a regression's head say the same numbers, counted in other deviations from another mean."""
+    with torch.no_grad():
+        head.weight *= old.deviation / new.deviation
+        head.bias.copy_((head.bias.double() * old.deviation + (old.mean - new.mean)) / new.deviation)
 
 
 # So that transformers' own ways of loading find the class; see `lookright.api.registration`.

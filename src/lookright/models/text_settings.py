@@ -1,4 +1,4 @@
-"""What a text classifier must remember besides its weights. Pure Python."""
+"""What a text classifier must remember besides its weights. No torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lookright.data.texts import Target
 from lookright.errors import RecipeError
@@ -30,6 +33,7 @@ class TextSettings(HeadSettings):
         temperature: what logits are divided by before they become probabilities (Guo et al. 2017, arXiv 1706.04599).
         mean, deviation: regression: of the numbers trained on; the head's output is counted in deviations from the
             mean.
+        ends: the special tokens that the tokenizer puts before and after every text; they are not pooled.
         pairs: whether what it was trained on were pairs of texts; None: some were, or it is not known.
     """
 
@@ -42,6 +46,7 @@ class TextSettings(HeadSettings):
     temperature: float = 1.0
     mean: float = 0.0
     deviation: float = 1.0
+    ends: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     pairs: bool | None = None
 
     def __post_init__(self) -> None:
@@ -60,6 +65,14 @@ class TextSettings(HeadSettings):
         """The allowed values of the fields that are choices."""
         return {"target": tuple(target.value for target in Target), "pooling": POOLING_CHOICES}
 
+    def standard(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Numbers in deviations from the mean, as a regression's head counts them."""
+        return (numbers - self.mean) / self.deviation
+
+    def numbers(self, standard: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The numbers that deviations from the mean stand for: what undoes `standard`."""
+        return standard * self.deviation + self.mean
+
     @property
     def limits(self) -> tuple[float, ...]:
         """The threshold of each label."""
@@ -67,8 +80,9 @@ class TextSettings(HeadSettings):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {**super().to_dict(), "thresholds": list(self.thresholds)}
+        return {**super().to_dict(), "thresholds": list(self.thresholds), "ends": [list(ids) for ids in self.ends]}
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        return {"thresholds": tuple(data["thresholds"])}
+        before, after = data["ends"]
+        return {"thresholds": tuple(data["thresholds"]), "ends": (tuple(before), tuple(after))}

@@ -57,12 +57,7 @@ def text_settings_for(recipe: Recipe, train: TextDataset, existing: TextSettings
             "what the gold is (--target)", path=train.path,
         )  # fmt: skip
     if target is Target.REGRESSION:
-        numbers = np.array([text.value for text in train], np.float64)
-        if numbers.std() == 0:
-            raise DataError(
-                f"every text of train has the number {numbers[0]:g}: nothing can be learned", path=train.path
-            )
-        given |= {"labels": known or (NUMBER,), "mean": float(numbers.mean()), "deviation": float(numbers.std())}
+        given |= {"labels": known or (NUMBER,), **_spread(train)}
     else:
         labels = (*known, *(label for label in train.labels() if label not in known))
         if target is Target.SINGLE and len(labels) < 2:
@@ -79,6 +74,21 @@ def text_settings_for(recipe: Recipe, train: TextDataset, existing: TextSettings
     given |= {"pairs": shapes.pop() if len(shapes) == 1 else None}
     fresh: dict[str, Any] = {"target": target.value, "thresholds": (), "temperature": 1.0, **given}
     return TextSettings(**fresh) if existing is None else replace(existing, **fresh)
+
+
+def _spread(train: TextDataset) -> dict[str, float]:
+    """Mean and deviation of the numbers to train on."""
+    numbers = np.array([text.value for text in train], np.float64)
+    if (numbers == numbers[0]).all():
+        raise DataError(f"every text of train has the number {numbers[0]:g}: nothing can be learned", path=train.path)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        mean, deviation = float(numbers.mean()), float(numbers.std())
+    if not (np.isfinite(mean) and 0 < deviation < np.inf):
+        raise DataError(
+            f"the numbers of train go from {numbers.min():g} to {numbers.max():g}, which is more or less than can be "
+            "computed with; give them in another unit", path=train.path,
+        )  # fmt: skip
+    return {"mean": mean, "deviation": deviation}
 
 
 def check_text_labels(
@@ -105,11 +115,12 @@ def check_text_labels(
     unseen = {label: n for label, n in sorted(counts.items()) if label not in settings.label_to_id}
     if not unseen:
         return None
+    path = None if name == dataset.path else dataset.path  # said once
     both = f"the classifier has {_some(settings.labels)}; {name} has {_some(sorted(counts))}"
     if len(unseen) == len(counts):
-        raise LabelError(f"{name} has none of the classifier's labels: {both}", path=dataset.path)
+        raise LabelError(f"{name} has none of the classifier's labels: {both}", path=path)
     if strict:
-        raise LabelError(f"{name} has labels that train has not: {_some(unseen)}; {both}", path=dataset.path)
+        raise LabelError(f"{name} has labels that train has not: {_some(unseen)}; {both}", path=path)
     found = UnseenTypes(name, unseen, what="labels")
     log.warning("%s", found)
     return found
@@ -128,7 +139,8 @@ def gold_array(texts: Iterable[Text], settings: TextSettings) -> NDArray[Any]:
         LabelError: a label that is none of the classifier's.
     """
     if settings.target == Target.REGRESSION:
-        return np.array([text.value for text in texts], np.float32)
+        # Standardised before it is rounded: of 100,000,001 and 100,000,002 float32 makes the same number.
+        return settings.standard(np.array([text.value for text in texts], np.float64)).astype(np.float32)
     ids = settings.label_to_id
     rows = []
     for text in texts:

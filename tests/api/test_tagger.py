@@ -10,7 +10,7 @@ import pytest
 import toys
 from api.conftest import make_tagger
 from lookright.api.tagger import Tagger, complete_labels
-from lookright.data import Dataset, Document, Sentence, WordSplitter
+from lookright.data import Dataset, Document, Sentence, WordSplitter, hold_out
 from lookright.errors import DataError, LabelError, ModelFolderError, OutputError, RecipeError, UnsupportedModelError
 from lookright.inference.predictor import Span
 from lookright.tags import Scheme, convert, to_spans
@@ -279,6 +279,22 @@ def test_fit_saves_where_it_is_told_and_lora_stays_apart(tiny_llama: Path, tmp_p
     merged = tagger.save_pretrained(tmp_path / "merged", merged=True)
     assert not (merged / "adapter").exists()
     assert _close(Tagger.from_pretrained(merged, device="cpu").predict(TEXT), spans)
+
+
+def test_a_type_that_is_only_in_what_is_held_out_is_not_learned(
+    tiny_llama: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = Dataset(
+        tuple(Sentence(tuple(words), tuple(tags)) for words, tags in toys.toy_dataset(40, seed=1)), scheme=Scheme.IOB2
+    )
+    _, dev = hold_out(plain, 0.2)
+    sentences = tuple(
+        Sentence(s.words, ("B-RARE", *["O"] * (len(s.words) - 1))) if s.words == dev[0].words else s for s in plain
+    )
+    tagger = Tagger.from_pretrained(tiny_llama, device="cpu")
+    tagger.fit(Dataset(sentences, scheme=Scheme.IOB2), 0.2, epochs=1, progress=False)
+    assert "RARE" not in tagger.settings.types
+    assert "dev has types that train has not, scored as missed gold: RARE" in caplog.text
 
 
 def _close(one: list[Span], other: list[Span]) -> bool:

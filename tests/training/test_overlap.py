@@ -39,3 +39,10 @@ def test_much_is_a_warning_and_some_is_a_note(
         say_overlap(make(range(100)), make(range(first, first + 100)))
     assert [record.levelno for record in caplog.records] == ([] if level is None else [level])
     assert all(re.match(told, message) for message in caplog.messages)
+
+
+def test_of_test_it_is_said_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    say_overlap(texts(range(100)), texts(range(50, 150)), "test")
+    [message] = caplog.messages
+    assert re.match(r"50 \w+ of test \(50.0%\) also in train", message)
+    assert message.endswith("figures on test flatter; give data that nothing was trained on")

@@ -12,9 +12,12 @@ import pytest
 import torch
 
 import toys
+from lookright import TextClassifier
+from lookright.data import hold_out_texts
 from lookright.data.texts import Target, Text, TextDataset
 from lookright.encoding import TextEncoder
 from lookright.errors import DataError, LabelError, RecipeError
+from lookright.inference.text_predictor import TextPredictor
 from lookright.models.base import load_base
 from lookright.models.store import build_model
 from lookright.models.text_model import LookRightForSequenceClassification
@@ -240,6 +243,27 @@ def test_a_share_of_train_is_held_out(tiny_llama: Path) -> None:
     assert result.n_texts < 60
 
 
+def test_a_label_that_is_only_in_what_is_held_out_is_none_that_can_be_learned(
+    tiny_llama: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same as with two files: it is said, or refused, and the classifier does not have it."""
+    data = texts(60, 3)
+    _, dev = hold_out_texts(data, 0.2)
+    rare = TextDataset(
+        tuple(dataclasses.replace(t, labels=("rare",)) if t.text == dev[0].text else t for t in data), Target.SINGLE
+    )
+    made = TextClassifier.from_pretrained(tiny_llama, plan="1", device="cpu")
+    made.fit(rare, 0.2, progress=False, **SHORT)
+    assert made.labels == ("bad", "good")
+    assert "dev has labels that train has not, scored as missed gold: rare" in caplog.text
+    with pytest.raises(LabelError, match="dev has labels that train has not: rare"):
+        TextClassifier.from_pretrained(tiny_llama, plan="1", device="cpu").fit(
+            rare, 0.2, progress=False, strict_labels=True, **SHORT
+        )
+    with pytest.raises(RecipeError, match=r"dev is 1\.0, expected a path, or a share between 0 and 1"):
+        TextClassifier.from_pretrained(tiny_llama, plan="1", device="cpu").fit(rare, 1, progress=False, **SHORT)
+
+
 def only(label: str) -> TextDataset:
     return TextDataset((Text("a", labels=(label,)), Text("b", labels=(label,))), Target.SINGLE)
 
@@ -300,6 +324,33 @@ def test_the_numbers_of_a_regression_keep_their_scale(tiny_llama: Path) -> None:
     assert result.settings.mean == pytest.approx(numbers.mean())
     assert result.settings.deviation == pytest.approx(numbers.std())
     assert model.config.base
+
+
+def test_a_regression_trained_further_says_what_it_said(tiny_llama: Path) -> None:
+    """Whatever the mean and the deviation of the new numbers are: the head is counted in them."""
+    _, model = run(tiny_llama, train=as_numbers(TRAIN), dev=None)
+    tokenizer = load_base(tiny_llama, plan="1", check=False).tokenizer
+    before = TextPredictor(model, tokenizer).logits(DEV.texts)
+    high = TextDataset(tuple(Text(t.text, value=5.0 + 0.1 * i) for i, t in enumerate(TRAIN)), Target.REGRESSION)
+    result = fit_texts(model, tokenizer, high, None, Recipe(**{**SHORT, "learning_rate": 1e-9}), progress=False)
+    assert result.settings.mean == pytest.approx(6.15)
+    assert TextPredictor(model, tokenizer).logits(DEV.texts) == pytest.approx(before, abs=1e-3)
+
+
+def test_large_numbers_that_lie_close_together_are_learned(tiny_llama: Path) -> None:
+    """Of 100,000,050 and 100,000,060, float32 makes 100,000,048 and 100,000,064."""
+    far = [TextDataset(tuple(Text(t.text, value=1e9 + (t.value or 0)) for t in as_numbers(d)), Target.REGRESSION)
+           for d in (TRAIN, DEV)]  # fmt: skip
+    near, _ = run(tiny_llama, train=as_numbers(TRAIN), dev=as_numbers(DEV))
+    result, _ = run(tiny_llama, train=far[0], dev=far[1])
+    assert result.outcome.best_score == pytest.approx(near.outcome.best_score, abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [(1e200, -1e200), (0.0, 1e-300)])
+def test_numbers_that_cannot_be_computed_with_are_refused(values: tuple[float, float]) -> None:
+    data = TextDataset(tuple(Text("a", value=value) for value in values), Target.REGRESSION)
+    with pytest.raises(DataError, match=r"the numbers of train go from .* give them in another unit"):
+        text_settings_for(Recipe(), data)
 
 
 @pytest.mark.parametrize(("opening", "steps"), [("soft:0.5", 6), ("sudden", 0)])

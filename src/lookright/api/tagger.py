@@ -14,7 +14,7 @@ from lookright.api.card import model_card
 from lookright.api.fine_tuned import FineTuned, account_for_card, refuse_settled
 from lookright.api.inputs import Labeled, as_dataset, as_sentences, reading_options
 from lookright.api.report import Report, check_gold, make_report
-from lookright.data import Dataset, Document, Sentence, WordSplitter
+from lookright.data import Dataset, Document, Sentence, WordSplitter, trained_part
 from lookright.data.words import SplitFunction
 from lookright.errors import LabelError, RecipeError
 from lookright.inference.device import number_format, resolve_device
@@ -373,13 +373,14 @@ class Tagger(FineTuned[LookRightForTokenClassification]):
             chosen, self._text_splitter() if chosen.word_split in (None, "learned") else self._word_split
         )
         train_data = as_dataset(train, **reading)
-        dev_data = None if dev is None or isinstance(dev, float) else as_dataset(dev, **reading)
-        if isinstance(dev, float):
-            chosen = chosen.replace(dev=dev)
+        dev_data = None if dev is None or isinstance(dev, int | float) else as_dataset(dev, **reading)
+        if isinstance(dev, int | float):
+            chosen = chosen.replace(dev=float(dev))
         if self.model is None:
             assert self._base is not None
             self._chosen["scheme"] = scheme_of(train_data, "train")
-            self.model = build_tagger(self._base, self._new_settings(train_data.types()))
+            part = train_data if dev_data is not None else trained_part(train_data, chosen.dev)
+            self.model = build_tagger(self._base, self._new_settings(part.types()))
         self._predictor = None
         self._reports.clear()
         if chosen.plan == "auto":

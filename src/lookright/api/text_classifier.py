@@ -13,7 +13,9 @@ from lookright.api.fine_tuned import FineTuned, account_for_card, refuse_settled
 from lookright.api.text_card import text_model_card
 from lookright.api.text_inputs import LabeledTexts, as_text, as_text_dataset, as_texts, reading_options
 from lookright.api.text_report import TextReport, make_text_report
+from lookright.data.split import trained_part
 from lookright.data.texts import Target, Text, TextDataset
+from lookright.encoding import TextEncoder
 from lookright.errors import LabelError, RecipeError
 from lookright.inference.device import number_format, resolve_device
 from lookright.inference.text_predictor import Classification, TextPredictor
@@ -162,6 +164,7 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
         longest = build_settings_window(self._base.backbone.config, LONGEST_WINDOW)
         chosen: dict[str, Any] = {"pooling": pooling_for(self._base), **self._chosen}
         chosen["window"] = min(chosen.get("window", longest), longest)
+        chosen["ends"] = TextEncoder(self.tokenizer).ends
         model = build_model(self._base, replace(settings, **chosen))
         assert isinstance(model, LookRightForSequenceClassification)
         self.model = model
@@ -322,10 +325,10 @@ class TextClassifier(FineTuned[LookRightForSequenceClassification]):
         train_data = as_text_dataset(train, **reading)
         if train_data.target is not None:
             reading["target"] = train_data.target.value
-        dev_data = None if dev is None or isinstance(dev, float) else as_text_dataset(dev, **reading)
-        if isinstance(dev, float):
-            chosen = chosen.replace(dev=dev)
-        self.begin(train_data)
+        dev_data = None if dev is None or isinstance(dev, int | float) else as_text_dataset(dev, **reading)
+        if isinstance(dev, int | float):
+            chosen = chosen.replace(dev=float(dev))
+        self.begin(train_data if dev_data is not None else trained_part(train_data, chosen.dev))
         self._predictor = None
         self._reports.clear()
         assert self.model is not None

@@ -131,12 +131,15 @@ def check_test(recipe: Recipe, sets: dict[str, Dataset], existing: TaggerSetting
         sets: by role.
         existing: the settings of the tagger that is trained; None for a new one.
     """
+    from lookright.data import trained_part
     from lookright.models.settings import TaggerSettings
     from lookright.tags import label_set
     from lookright.training.labels import check_labels, scheme_of
+    from lookright.training.overlap import say_overlap
 
     if "test" in sets:
-        types = sets["train"].types()
+        say_overlap(sets["train"], sets["test"], "test")
+        types = trained_part(sets["train"], recipe.dev).types()
         if existing is None:
             scheme = scheme_of(sets["train"], "train")
             settings = TaggerSettings(labels=label_set(types, scheme), scheme=scheme)
@@ -148,6 +151,7 @@ def check_test(recipe: Recipe, sets: dict[str, Dataset], existing: TaggerSetting
 def tagger_on_base(recipe: Recipe, train: Dataset) -> Tagger:
     """Return an untrained tagger for the labels of `train`, or the saved tagger that the base is."""
     from lookright.api.tagger import Tagger
+    from lookright.data import trained_part
     from lookright.models.base import resolve_folder
     from lookright.models.store import is_tagger_folder
 
@@ -156,7 +160,7 @@ def tagger_on_base(recipe: Recipe, train: Dataset) -> Tagger:
     new: dict[str, Any] = {}
     if not is_tagger_folder(folder):
         plan = None if recipe.plan == "auto" else recipe.plan
-        new = {"labels": train.labels(), "scheme": train.scheme, "plan": plan}
+        new = {"labels": trained_part(train, recipe.dev).labels(), "scheme": train.scheme, "plan": plan}
     elif recipe.plan is not None:
         raise UsageError(f"{base} is a saved tagger, which has its own plan; leave --plan out, or start from its base")
     return Tagger.from_pretrained(
@@ -174,14 +178,13 @@ def tagger_on_base(recipe: Recipe, train: Dataset) -> Tagger:
 
 def resolved(recipe: Recipe, tagger: Tagger, train: Dataset) -> Recipe:
     """Return the recipe with a figure in place of every automatic value."""
-    from lookright.data import hold_out
+    from lookright.data import trained_part
     from lookright.training.weights import as_model, facts_of
 
     assert tagger.model is not None
     if recipe.plan == "auto":
         return resolved(recipe.replace(plan=None), tagger, train).replace(plan="auto")
-    if isinstance(recipe.dev, float):
-        train, _ = hold_out(train, recipe.dev)
+    train = trained_part(train, recipe.dev)
     return as_model(recipe, tagger.model).resolved(facts_of(tagger.model, len(train), tagger.device))
 
 

@@ -78,6 +78,7 @@ def read_sets(recipe: Recipe) -> dict[str, TextDataset]:
 def classifier_on_base(recipe: Recipe, train: TextDataset) -> TextClassifier:
     """Return an untrained classifier for the labels of `train`, or the saved classifier that the base is."""
     from lookright.api.text_classifier import TextClassifier
+    from lookright.data import trained_part
     from lookright.models.base import resolve_folder
     from lookright.models.store import is_tagger_folder
 
@@ -98,7 +99,7 @@ def classifier_on_base(recipe: Recipe, train: TextDataset) -> TextClassifier:
         trust_remote_code=recipe.trust_remote_code,
         token_budget=recipe.token_budget,
     )
-    classifier.begin(train)
+    classifier.begin(trained_part(train, recipe.dev))
     return classifier
 
 
@@ -110,21 +111,23 @@ def check_test(recipe: Recipe, sets: dict[str, TextDataset], existing: TextSetti
         sets: by role.
         existing: the settings of the classifier that is trained; None for a new one.
     """
+    from lookright.data import trained_part
+    from lookright.training.overlap import say_overlap
     from lookright.training.text_labels import check_text_labels, text_settings_for
 
     if "test" in sets:
-        settings = text_settings_for(recipe, sets["train"], existing)
+        settings = text_settings_for(recipe, trained_part(sets["train"], recipe.dev), existing)
         check_text_labels(sets["test"], settings, "test", strict=recipe.strict_labels)
+        say_overlap(sets["train"], sets["test"], "test")
 
 
 def resolved(recipe: Recipe, classifier: TextClassifier, train: TextDataset) -> Recipe:
     """Return the recipe with a figure in place of every automatic value."""
-    from lookright.data import hold_out_texts
+    from lookright.data import trained_part
     from lookright.training.weights import as_model, facts_of
 
     assert classifier.model is not None
     if recipe.plan == "auto":
         return resolved(recipe.replace(plan=None), classifier, train).replace(plan="auto")
-    if isinstance(recipe.dev, float):
-        train, _ = hold_out_texts(train, recipe.dev)
+    train = trained_part(train, recipe.dev)
     return as_model(recipe, classifier.model).resolved(facts_of(classifier.model, len(train), classifier.device))

@@ -12,7 +12,7 @@ from lookright.data.read_texts import TextColumns, iter_texts, read_texts, task_
 from lookright.data.samples import sample
 from lookright.data.sentence import CharSpan, Dataset, Document, Note, Place, Sentence
 from lookright.data.spans import iter_spans_jsonl, read_spans_jsonl, write_spans_jsonl
-from lookright.data.split import hold_out, hold_out_texts
+from lookright.data.split import hold_out, hold_out_texts, trained_part
 from lookright.data.texts import Target, Text, TextDataset
 from lookright.data.words import WordSplitter
 
@@ -53,6 +53,7 @@ __all__ = [
     "read_tokens_jsonl",
     "sample",
     "task_in",
+    "trained_part",
     "write_conll",
     "write_jsonl",
     "write_spans_jsonl",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from lookright.data.sentence import Dataset, Sentence, words_hash
 from lookright.data.texts import TextDataset, text_hash
 from lookright.errors import DataError
+
+Data = TypeVar("Data", Dataset, TextDataset)
 
 
 def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
@@ -32,6 +35,13 @@ def hold_out_texts(dataset: TextDataset, share: float) -> tuple[TextDataset, Tex
         for side in (False, True)
     )  # fmt: skip
     return train, dev
+
+
+def trained_part(dataset: Data, dev: object) -> Data:
+    """What is trained on: all of a data set, or, where `dev` is a share, what that does not hold out of it."""
+    if not isinstance(dev, float):
+        return dataset
+    return hold_out_texts(dataset, dev)[0] if isinstance(dataset, TextDataset) else hold_out(dataset, dev)[0]
 
 
 def held_out(hashes: Sequence[int], share: float, what: str, path: str | None) -> list[bool]:

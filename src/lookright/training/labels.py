@@ -46,7 +46,10 @@ def scheme_of(dataset: Dataset, name: str) -> Scheme:
     if not len(dataset):
         raise DataError(f"{name} has no sentence; expected labeled sentences", path=dataset.path)
     if not dataset.tagged or dataset.scheme is None:
-        raise DataError(f"{name} has sentences without tags; expected one tag per word", path=dataset.path)
+        raise DataError(
+            f"{name} has sentences without tags; expected one tag per word (whole texts: --task text, and "
+            "--label-column names their gold)", path=dataset.path,
+        )  # fmt: skip
     return dataset.scheme
 
 

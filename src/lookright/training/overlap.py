@@ -1,4 +1,4 @@
-"""What dev shares with train: whatever is chosen by it is then chosen by what was learned by heart."""
+"""What dev and test share with train: figures on what was learned by heart flatter, and so does what they choose."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from lookright.data.texts import TextDataset
 
 log = logging.getLogger("lookright")
 
+_ADVICE: Final = {
+    "dev": ", and what is chosen by them may be what learns by heart; give other data as dev, or hold some of train "
+    "out (--dev 0.1)",
+    "test": "; give data that nothing was trained on",
+}
 _SAID: Final = {Level.FAIL: logging.WARNING, Level.WARN: logging.INFO}
 
 
-def say_overlap(train: Dataset | TextDataset, dev: Dataset | TextDataset) -> None:
-    """Say how much of dev is also in train, where it is more than chance; much is what the data check fails."""
+def say_overlap(train: Dataset | TextDataset, other: Dataset | TextDataset, name: str = "dev") -> None:
+    """Say how much of dev or test is also in train, where it is more than chance; much is what the data check fails."""
     if isinstance(train, TextDataset):
-        assert isinstance(dev, TextDataset)
-        (item,) = text_overlap_items({"train": train, "dev": dev})
+        assert isinstance(other, TextDataset)
+        (item,) = text_overlap_items({"train": train, name: other})
     else:
-        assert isinstance(dev, Dataset)
-        (item,) = overlap_items({"train": train, "dev": dev})
+        assert isinstance(other, Dataset)
+        (item,) = overlap_items({"train": train, name: other})
     if item.level in _SAID:
-        log.log(
-            _SAID[item.level],
-            "%s: figures on dev flatter, and what is chosen by them may be what learns by heart; give other data as "
-            "dev, or hold some of train out (--dev 0.1)",
-            item.message,
-        )
+        log.log(_SAID[item.level], "%s: figures on %s flatter%s", item.message, name, _ADVICE[name])

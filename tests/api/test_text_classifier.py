@@ -271,6 +271,30 @@ def test_what_the_pipeline_takes(single: TextClassifier, pipe: Any) -> None:
         pipe(TEXTS[0], stride=3)
 
 
+def test_answers_have_the_shape_of_the_stock_pipeline(folder: Path, tmp_path: Path) -> None:
+    """One text or many, `top_k` given when the pipeline is made or when it is called."""
+
+    def shape(answer: Any) -> Any:
+        return [shape(one) for one in answer] if isinstance(answer, list) else sorted(answer)
+
+    config = transformers.LlamaConfig(
+        vocab_size=700, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        num_labels=3, pad_token_id=0,
+    )  # fmt: skip
+    transformers.LlamaForSequenceClassification(config).save_pretrained(tmp_path / "stock")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    inputs = ("rain", ["rain"], ["rain", "sun"], {"text": "rain"}, {"text": "rain", "text_pair": "sun"})
+    for made, called in (({}, {}), ({"top_k": None}, {}), ({"top_k": 1}, {}), ({"top_k": 2}, {}), ({}, {"top_k": 1})):
+        ours, stock = (
+            transformers.pipeline("text-classification", model=str(model), tokenizer=tokenizer, device="cpu", **made)
+            for model in (folder, tmp_path / "stock")
+        )
+        assert isinstance(ours, ClassifierPipeline)
+        assert not isinstance(stock, ClassifierPipeline)
+        for given in inputs:
+            assert shape(ours(given, **called)) == shape(stock(given, **called)), (made, called, given)
+
+
 def test_many_labels_in_the_pipeline(multi_folder: Path) -> None:
     own = TextClassifier.from_pretrained(multi_folder, device="cpu")
     pipe = transformers.pipeline("text-classification", model=str(multi_folder), device="cpu")
@@ -333,8 +357,40 @@ def test_with_us_transformers_reads_the_folder_and_without_us_it_refuses(single:
     assert all("lookright" in line for line in lines)
 
 
+def test_tables_are_learned_from_and_not_taken_for_texts(single: TextClassifier) -> None:
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_dict({"text": ["it rains", "they won"], "label": ["weather", "sport"]})
+    for given in (table, table.to_pandas()):
+        assert single.evaluate(given).scores.n_texts == 2
+        with pytest.raises(DataError, match=r"got a \w+ with several columns; give the one that has the texts"):
+            single.predict(given)
+        assert len(single.predict(list(given["text"]))) == 2
+
+
 def test_a_text_data_set_is_taken_everywhere(single: TextClassifier) -> None:
     data = TextDataset(tuple(Text(text, labels=("arts",)) for text in TEXTS), None)
     assert len(single.predict(data)) == len(TEXTS)
     with pytest.raises(DataError, match="texts without gold"):
         single.evaluate(data)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention", "last"])
+@pytest.mark.parametrize("base", ["encoder", "begins"])
+def test_the_bare_model_of_a_folder_gives_the_same_answers(
+    tiny_encoder: Path, tmp_path: Path, base: str, pooling: str
+) -> None:
+    """What transformers' own tokenizer and forward pass give, special tokens and padding and all."""
+    where = tiny_encoder if base == "encoder" else toys.llama_folder(tmp_path / "base", bos="template")
+    own = make(where, pooling=pooling)
+    own.save_pretrained(tmp_path / "out")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    pairs = [("it rains", "it is wet today"), ("Jordan", "a river")]
+    for given, columns in ((["it rains", "they won again"], 1), (pairs, 2)):
+        parts = [given] if columns == 1 else [list(part) for part in zip(*given, strict=True)]
+        batch = tokenizer(*parts, padding=True, return_tensors="pt", return_token_type_ids=False)
+        with torch.no_grad():
+            found = model(**batch).logits.softmax(-1)
+        for row, said in zip(found, own.predict(given, all_scores=True), strict=True):
+            expected = [said.scores[label] for label in own.labels]
+            assert row.tolist() == pytest.approx(expected, abs=1e-5)

@@ -221,6 +221,14 @@ def test_the_task_of_a_pipe_is_read_from_its_top(data: Path, capsys: pytest.Capt
 
 BAD = [
     (["train", "--train", "{data}/one.jsonl"], "every text of train has the label 'x'"),
+    (
+        ["train", "--train", "{data}/other.key.jsonl"],
+        "without tags; expected one tag per word (whole texts: --task text",
+    ),
+    (
+        ["train", "--train", "{data}/none.txt"],
+        "expected a word and a tag with a tab or spaces between them (a table of",
+    ),
     (["train", "--train", "{data}/none.csv"], "no 'label' or 'labels' here, only 'text', 'topic'"),
     (["train", "--train", "{data}/train.jsonl", "--dev", "{data}/other.jsonl"], "dev has none of the classifier's"),
     (["train", "--train", "{data}/train.jsonl", "--subword", "first"], "subword is given, which is for --task tags"),
@@ -233,7 +241,9 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
 ) -> None:
     write(data / "one.jsonl", [("a", "x"), ("b", "x")])
     write(data / "other.jsonl", [("a", "x"), ("b", "y")])
-    (data / "none.csv").write_text("text,topic\na,b\n")
+    for name in ("none.csv", "none.txt"):
+        (data / name).write_text("text,topic\na,b\n")
+    (data / "other.key.jsonl").write_text('{"text": "a", "category": "b"}\n')
     command = [part.format(data=data) for part in arguments]
     code, out, err = lookright(capsys, *command, "--base", tiny_llama, "--out", tmp_path / "out", "--quiet")
     assert code in (1, 2)
@@ -241,6 +251,27 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     assert words in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell that closes streams")
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_closed_stdout_is_said_in_one_line(data: Path, model: Path, command: str) -> None:
+    line = f'exec "{sys.executable}" -m lookright.cli.main {command} "{model}" "{data}/dev.jsonl" --quiet >&-'
+    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "lookright: error: standard output is closed, so that the result has no place; give --out FILE, or open it"
+    )
+
+
+def test_a_folder_of_the_datasets_package_is_classified(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"text": ["it rains", "they won"]}).save_to_disk(tmp_path / "set")
+    code, out, err = lookright(capsys, "predict", model, tmp_path / "set", "--quiet")
+    assert code == 0, err
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["it rains", "they won"]
 
 
 def test_what_only_the_other_kind_of_model_takes(

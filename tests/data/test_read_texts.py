@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from lookright.data import TextColumns, check_text_files, hold_out_texts, iter_texts, read_texts, task_in
 from lookright.data.lines import iter_lines
+from lookright.data.read_texts import texts_of_table
 from lookright.data.texts import Target, Text, TextDataset
 from lookright.errors import DataError
 
@@ -48,6 +51,27 @@ def test_what_the_gold_is(tmp_path: Path, golds: list[Any], target: str, expecte
     assert found.target == target
     assert [text.value if target == "regression" else text.labels for text in found] == expected
     assert target in str(found.note("target"))
+
+
+def test_codes_with_an_underscore_are_names(tmp_path: Path) -> None:
+    found = read_texts(written(tmp_path / "a.csv", "text,label\na,1_1\nb, 2_1\nc,2_1\nd,3.5\n"))
+    assert [text.labels for text in found] == [("1_1",), ("2_1",), ("2_1",), ("3.5",)]
+    assert "3 labels" in str(found.note("target"))
+
+
+def test_where_one_of_both_names_is_null_the_other_is_read(tmp_path: Path) -> None:
+    found = read_texts(lines(tmp_path / "a.jsonl", *({"text": "x", "labels": None, "label": v} for v in "ab")))
+    assert [text.labels for text in found] == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize(
+    ("content", "packer"),
+    [(lzma.compress(b"x"), "xz"), (bz2.compress(b"x"), "bzip2"), (b"\x28\xb5\x2f\xfd\0\1", "zstd"), (b"PK\3\4", "zip")],
+)
+def test_what_is_packed_otherwise_is_said(tmp_path: Path, content: bytes, packer: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.jsonl: packed by {packer}, expected text or gzip"):
+        read_texts(tmp_path / "a.jsonl")
 
 
 def test_what_is_asked_for_wins(tmp_path: Path) -> None:
@@ -105,7 +129,7 @@ BAD = [
     ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": "x"}', r"a\.jsonl:2: no 'label' in this record"),
     ("a.jsonl", '{"text": "x", "label": "a"}\n{"label": "a"}', r"a\.jsonl:2: no 'text' in this record"),
     ("a.jsonl", '{"text": "x", "label": ""}', r"a\.jsonl:1: 'label' is \"\", expected a label; it is empty"),
-    ("a.jsonl", '{"text": "x", "label": null}', r"a\.jsonl:1: no 'label' in this record, expected its gold"),
+    ("a.jsonl", '{"text": "x", "label": null}', r"a\.jsonl:1: 'label' is null in this record, expected its gold"),
     ("a.jsonl", '{"text": 3, "label": "a"}', r"a\.jsonl:1: text is a int, expected a string"),
     ("a.jsonl", '{"text": "x", "label": {"a": 1}}', r"a\.jsonl:1: 'label' is \{\"a\": 1\}, expected one label"),
     ("a.jsonl", '{"text": "x", "label": ["a", "a"]}', r"a\.jsonl:1: the label 'a' stands there twice"),
@@ -121,6 +145,11 @@ BAD = [
     ("a.tsv", "text\tlabel\na b\n", r"a\.tsv:2: 1 cells for the 2 columns text, label; expected one tab"),
     ("a.csv", "", r"a\.csv: the file is empty"),
     ("a.csv", "text;label\na;2\nb;3,14\n", r"a\.csv:3: the gold is '3,14': numbers .* write 3\.14.*single-label"),
+    (
+        "a.jsonl",
+        '{"text": "x", "label": 0.5}\n{"text": "y", "label": ' + "9" * 400 + "}",
+        r"a\.jsonl:1: 'label' is 0\.5",
+    ),
     ("a.csv", 'text,label\na,"3,14"\n', r"a\.csv:2: the gold is '3,14': numbers are read with a decimal point"),
 ]
 
@@ -194,6 +223,8 @@ def test_texts_to_classify_keep_their_records(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "a", "label": 3}', "text"),
         ("a.jsonl", '{"text": "a", "labels": []}\n{"text": "a", "labels": ["x"]}', "text"),
         ("a.jsonl", '{"text": "a", "label": []}\n{"text": "a", "label": [[0, 1, "X"]]}', "tags"),
+        ("a.jsonl", '{"text": "a", "labels": [1, 5]}', "text"),
+        ("a.jsonl", '{"text": "a", "labels": [{"start": 0, "end": 1, "label": "X"}]}', "tags"),
         ("a.jsonl", '{"text": "a", "spans": []}', "tags"),
         ("a.jsonl", '{"tokens": ["a"], "tags": ["O"]}', "tags"),
         ("a.jsonl", '{"tokens": ["a"], "labels": ["O"], "text": "a"}', "tags"),
@@ -233,6 +264,24 @@ def test_data_sets_of_the_datasets_package(tmp_path: Path) -> None:
     found = read_texts(f"hub:{tmp_path / 'set'}:train")
     assert [(text.text, text.labels) for text in found] == [("a", ("yes",)), ("b", ("no",))]
     assert task_in(f"hub:{tmp_path / 'set'}:train") == task_in(tmp_path / "set") == "text"
+
+
+def test_tables_in_memory(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    columns = TextColumns("body", label="topic")
+    features = datasets.Features({"body": datasets.Value("string"), "topic": datasets.ClassLabel(names=["no", "yes"])})
+    table = datasets.Dataset.from_dict({"body": ["a", "b"], "topic": [1, 0]}, features=features)
+    named = table.to_pandas().assign(topic=["yes", "no"])
+    for data in (table, named):
+        assert [(text.text, text.labels) for text in texts_of_table(data, columns=columns)] == [
+            ("a", ("yes",)), ("b", ("no",)),
+        ]  # fmt: skip
+    several = texts_of_table(datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [["x", "y"], []]}).to_pandas())
+    assert [text.labels for text in several] == [("x", "y"), ()]
+    with pytest.raises(DataError, match="the DataFrame: no 'text' here, only 'body', 'topic'"):
+        texts_of_table(named)
+    with pytest.raises(DataError, match="the DataFrame:2: 'topic' is null"):
+        texts_of_table(named.assign(topic=["yes", float("nan")]), columns=columns)
 
 
 def test_holding_out_goes_by_content() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookright.data.read_texts import TextColumns, read_texts, told_target, with_gold
+from lookright.data.read_texts import TextColumns, read_texts, texts_of_table, told_target, with_gold
 from lookright.data.texts import Target, Text, TextDataset
 from lookright.errors import DataError
 from lookright.training.recipe import Recipe
@@ -20,8 +20,9 @@ def as_text_dataset(data: LabeledTexts, *, target: str | None = None, **options:
     """Labeled texts as a data set.
 
     Args:
-        data: a data set as it is, a path that `read_texts` reads, `Text`s, or pairs `(text, gold)`: the gold of each is
-            a label, a list of labels, or a number, and told apart as in files. The text may be a pair of texts itself.
+        data: a data set as it is, a path that `read_texts` reads, a `datasets.Dataset` or a data frame of pandas,
+            `Text`s, or pairs `(text, gold)`: the gold of each is a label, a list of labels, or a number, and told apart
+            as in files. The text may be a pair of texts itself.
         target: what the gold is; told from it where none is given.
         options: of `read_texts`.
 
@@ -32,6 +33,8 @@ def as_text_dataset(data: LabeledTexts, *, target: str | None = None, **options:
         return data
     if isinstance(data, str | os.PathLike):
         return read_texts(Path(data) if not str(data).startswith("hub:") else str(data), target=target, **options)
+    if _is_table(data):
+        return texts_of_table(data, columns=options.get("columns"), target=target)
     items = list(data)
     texts = tuple(item for item in items if isinstance(item, Text))
     if items and not texts:
@@ -64,6 +67,11 @@ def _plain(gold: Any) -> Any:
     if isinstance(gold, set | frozenset):
         return sorted(gold, key=str)
     return list(gold) if isinstance(gold, tuple) else gold
+
+
+def _is_table(data: Any) -> bool:
+    """Whether this is a `datasets.Dataset` or a data frame of pandas; neither is imported for that."""
+    return hasattr(data, "column_names") or (hasattr(data, "columns") and hasattr(data, "to_dict"))
 
 
 def reading_options(recipe: Recipe) -> dict[str, Any]:
@@ -103,6 +111,11 @@ def as_texts(inputs: Any) -> tuple[list[Text], bool]:
         return list(inputs), False
     if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | dict):
         raise DataError(f"got {type(inputs).__name__}; expected a text, a list of texts, or a list of pairs of texts")
+    if _is_table(inputs):
+        raise DataError(
+            f"got a {type(inputs).__name__} with several columns; give the one that has the texts, such as "
+            "list(table['text'])"
+        )
     return [as_text(item, index) for index, item in enumerate(inputs)], False
 
 

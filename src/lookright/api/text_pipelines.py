@@ -57,7 +57,9 @@ class ClassifierPipeline(TextClassificationPipeline):  # type: ignore[misc]
     def _sanitize_parameters(self, function_to_apply: Any = None, top_k: Any = "", **rest: Any) -> tuple[Row, Row, Row]:
         strange = sorted(set(rest) - set(UNNEEDED))
         if strange:
-            raise DataError(f"{strange[0]} is no option of this pipeline; expected top_k or function_to_apply")
+            raise DataError(
+                f"{strange[0]} is no option of this pipeline; expected top_k (None: all labels) or function_to_apply"
+            )
         after: Row = {}
         if top_k is None or isinstance(top_k, int):
             after["top_k"] = top_k
@@ -75,7 +77,9 @@ class ClassifierPipeline(TextClassificationPipeline):  # type: ignore[misc]
         after = {**self._postprocess_params, **self._sanitize_parameters(**kwargs)[2]}
         if isinstance(inputs, str | dict):
             answer = next(self._answers([inputs], after))
-            return answer if isinstance(answer, list) or isinstance(inputs, dict) else [answer]
+            # As the stock pipeline has it: one `str` gives a list, unless this call says how many labels it wants.
+            bare = "top_k" in kwargs or isinstance(inputs, dict) or (isinstance(answer, list) and "top_k" not in after)
+            return answer if bare else [answer]
         if isinstance(inputs, list | tuple):
             if not inputs:
                 raise DataError("at least one text is needed, the list is empty")

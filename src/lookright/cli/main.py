@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from lookright import __version__
 from lookright.cli import trouble
 from lookright.cli.parser import CommandParser, UsageError, add_common_arguments, nearest
+from lookright.errors import OutputError
 
 COMMANDS: dict[str, str] = {
     "train": "Fine-tune a base model on labeled sentences or texts, under a mask plan.",
@@ -51,6 +53,7 @@ Commands:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; `argv` excludes the program's name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _replace_closed_streams()
     debug = "--debug" in arguments
     try:
         with trouble.messages_on_stderr(quiet="--quiet" in arguments or "-q" in arguments):
@@ -103,6 +106,21 @@ def _unknown_command(name: str) -> str:
     if name.startswith("-"):
         return f"option {name!r} before the command: put options after it, as in `lookright train {name} ...`"
     return f"no command {name!r}{nearest(name, COMMANDS)}; the commands are {', '.join(COMMANDS)}"
+
+
+class _Closed(io.TextIOBase):
+    """In the place of a standard output that whoever started us has closed."""
+
+    def write(self, text: str) -> int:
+        raise OutputError("standard output is closed, so that the result has no place; give --out FILE, or open it")
+
+
+def _replace_closed_streams() -> None:
+    """Where stdout or stderr is closed (`>&-`), Python has None in its place, which nobody expects."""
+    if sys.stdout is None:
+        sys.stdout = _Closed()
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
 
 
 def _drop_stdout() -> None:

@@ -91,7 +91,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tag everything, in order."""
-    if args.engine == "ray" or Path(args.file).is_dir():
+    from lookright.data.hub import is_hub_folder
+
+    of_hub = args.engine == "local" and is_hub_folder(args.file) and task_of(args) == "text"
+    if not of_hub and (args.engine == "ray" or Path(args.file).is_dir()):
         return run_folder(args)
     if task_of(args) == "text":
         return predict_texts.run(args)

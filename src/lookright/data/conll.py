@@ -210,9 +210,11 @@ def _layout(line: str, number: int, name: str, columns: Columns | None, tagged: 
 
 def _one_column(found: str, name: str, number: int) -> DataError:
     short = found if len(found) <= 40 else found[:40] + "..."
+    table = " (a table of texts with commas: --task text --format csv)" if "," in found else ""
     return DataError(
-        f"one column ({short!r}), expected a word and a tag with a tab or spaces between them", path=name, line=number
-    )
+        f"one column ({short!r}), expected a word and a tag with a tab or spaces between them{table}",
+        path=name, line=number,
+    )  # fmt: skip
 
 
 def _row(line: str, number: int, layout: _Layout) -> tuple[str, str] | None:

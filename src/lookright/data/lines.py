@@ -28,6 +28,14 @@ MAX_LINE_BYTES: Final = 256 * 2**20
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 _GZIP: Final = b"\x1f\x8b"
+_PACKED: Final = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\0": "xz",
+    b"BZh91AY&SY": "bzip2",
+    b"PK\x03\x04": "zip",
+    b"PAR1": "parquet",
+}
+"""How files begin that are packed otherwise."""
 _SNIFFED_BYTES: Final = 65536
 
 
@@ -147,6 +155,8 @@ def _decoded(handle: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
             )
         if number == 1 and raw.startswith(_UTF16_BOMS):
             raise DataError("UTF-16 text, expected UTF-8: iconv -f UTF-16 -t UTF-8 converts it", path=name, line=1)
+        if number == 1 and (packer := next((name for magic, name in _PACKED.items() if raw.startswith(magic)), None)):
+            raise DataError(f"packed by {packer}, expected text or gzip: unpack it first", path=name)
         if b"\0" in raw:
             raise DataError(f"a NUL at byte {at + raw.index(0)}: a binary file, expected text", path=name, line=number)
         try:

@@ -62,6 +62,15 @@ class TextRead(NamedTuple):
     rest: Record
 
 
+class _Source(NamedTuple):
+    """Records, the key of their gold, whether that is called `labels`, and whether a cell may hold several."""
+
+    records: Iterable[tuple[int, Record]]
+    key: str | None
+    listed: bool
+    separated: bool
+
+
 def read_texts(
     path: str | Path,
     *,
@@ -83,8 +92,36 @@ def read_texts(
         DataError: with file and line, for whatever cannot be read, and for texts without gold.
     """
     columns = columns or TextColumns()
-    found, key, listed, separated = _source(path, format, columns)
-    reads = list(_reads(found, name_of(path), columns, key if labeled else None))
+    return _read(_source(path, format, columns), name_of(path), columns, target, labeled=labeled)
+
+
+def texts_of_table(
+    table: Any, *, columns: TextColumns | None = None, target: Target | str | None = None
+) -> TextDataset:
+    """Labeled texts of a table in memory: a `datasets.Dataset`, or a data frame of pandas; else as `read_texts`.
+
+    Raises:
+        DataError: no such columns, or texts without gold.
+    """
+    columns = columns or TextColumns()
+    name = f"the {type(table).__name__}"
+    names = [str(column) for column in (table.column_names if hasattr(table, "column_names") else table.columns)]
+    _check_columns(names, columns, name, None)
+    key = _label_key(names, columns, name, None)
+    if hasattr(table, "features"):
+        records = _hub_records(table, key, name)
+    else:
+        rows = enumerate(table.to_dict("records"), start=1)
+        records = ((row, {str(k): _plain_value(v) for k, v in record.items()}) for row, record in rows)
+    return _read(_Source(records, key, key == "labels", False), name, columns, target, labeled=True)
+
+
+def _read(
+    source: _Source, name: str, columns: TextColumns, target: Target | str | None, *, labeled: bool
+) -> TextDataset:
+    """The texts of some records, with what must be said about them."""
+    found, key, listed, separated = source
+    reads = list(_reads(found, name, columns, key if labeled else None))
     notes: list[Note] = []
     chosen: Target | None = None
     if labeled:
@@ -103,8 +140,8 @@ def read_texts(
         message = f"{len(empty)} empty text{'s' * (len(empty) > 1)}: read as a text of one placeholder"
         notes.append(Note("empty", f"{message}; the first is {empty[0]}", len(empty), tuple(empty)))
     for note in notes:
-        log.log(logging.INFO if note.kind == "target" else logging.WARNING, "%s: %s", name_of(path), note.message)
-    return TextDataset(texts, chosen, name_of(path), tuple(notes))
+        log.log(logging.INFO if note.kind == "target" else logging.WARNING, "%s: %s", name, note.message)
+    return TextDataset(texts, chosen, name, tuple(notes))
 
 
 def iter_texts(
@@ -174,7 +211,7 @@ def _task_of(record: Record) -> str | None:
         return "text" if isinstance(record.get("label"), str | int | float) else "tags"
     gold = next((record[key] for key in LABEL_KEYS if key in record), None)
     if isinstance(gold, list):
-        return None if not gold else "text" if isinstance(gold[0], str) else "tags"
+        return None if not gold else "tags" if isinstance(gold[0], list | dict) else "text"  # spans are lists or dicts
     return "tags" if gold is None and not set(record) & set(SPAN_KEYS) else "text"
 
 
@@ -201,10 +238,8 @@ def _suffix(path: str | Path) -> str:
     return Path(file.stem if file.suffix == ".gz" else file.name).suffix.lower()
 
 
-def _source(
-    path: str | Path, format: str, columns: TextColumns, *, labeled: bool = True
-) -> tuple[Iterable[tuple[int, Record]], str | None, bool, bool]:
-    """The records, the key of their gold, whether that is called `labels`, and whether a cell may hold several."""
+def _source(path: str | Path, format: str, columns: TextColumns, *, labeled: bool = True) -> _Source:
+    """The records of a file."""
     kind = _format(path, format)
     name = name_of(path)
     if kind == "hub":
@@ -213,18 +248,20 @@ def _source(
         names = list(table.column_names)
         _check_columns(names, columns, name, None)
         key = _label_key(names, columns, name, None) if labeled else None
-        return _hub_records(table, key, name), key, key == "labels", False
+        return _Source(_hub_records(table, key, name), key, key == "labels", False)
     rows = iter_table(path, tabs=kind == "tsv") if kind in ("csv", "tsv") else iter_records(path)
     line, first = next(iter(rows))
     named = line if kind == "jsonl" else 1
     _check_columns(list(first), columns, name, named)
-    key = _label_key(list(first), columns, name, named) if labeled else None
+    # Where both names are there, and one of them is null, the other is meant.
+    named_keys = [key for key in first if first[key] is not None] if kind == "jsonl" else list(first)
+    key = _label_key(named_keys, columns, name, named, list(first)) if labeled else None
 
     def again() -> Iterator[tuple[int, Record]]:
         yield line, first
         yield from rows
 
-    return again(), key, key == "labels", kind in ("csv", "tsv")
+    return _Source(again(), key, key == "labels", kind in ("csv", "tsv"))
 
 
 def _check_columns(names: Sequence[str], columns: TextColumns, name: str, line: int | None) -> None:
@@ -237,8 +274,12 @@ def _check_columns(names: Sequence[str], columns: TextColumns, name: str, line: 
             raise DataError(f"no {key!r} here, only {found}: say where the {what} is ({flag})", path=name, line=line)
 
 
-def _label_key(names: Sequence[str], columns: TextColumns, name: str, line: int | None) -> str:
-    key = columns.label or next((key for key in LABEL_KEYS if key in names), None)
+def _label_key(
+    filled: Sequence[str], columns: TextColumns, name: str, line: int | None, names: Sequence[str] | None = None
+) -> str:
+    """Where the gold is: among the `filled` columns, else among all `names`."""
+    names = names or filled
+    key = columns.label or next((key for part in (filled, names) for key in LABEL_KEYS if key in part), None)
     if key is None or key not in names:
         found = ", ".join(map(repr, names[:12]))
         expected = repr(key) if key else "'label' or 'labels'"
@@ -262,6 +303,12 @@ def _hub_records(table: Any, key: str | None, name: str) -> Iterator[tuple[int, 
 
     for row, record in enumerate(table, start=1):
         yield row, record if key is None else {**record, key: named(record[key], row)}
+
+
+def _plain_value(value: Any) -> Any:
+    """The cell of a data frame without NumPy, and None for its NaN, which stands for no value."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return None if isinstance(value, float) and value != value else value
 
 
 def _unread_labels(reads: Sequence[TextRead], key: str | None) -> list[Note]:
@@ -288,7 +335,8 @@ def _reads(
         if columns.text not in record:
             raise DataError(f"no {columns.text!r} in this record", path=name, line=line)
         if key is not None and record.get(key) is None:
-            raise DataError(f"no {key!r} in this record, expected its gold", path=name, line=line)
+            found = f"{key!r} is null" if key in record else f"no {key!r}"
+            raise DataError(f"{found} in this record, expected its gold", path=name, line=line)
         text = Text(record[columns.text], record.get(columns.pair), path=name, line=line)
         yield TextRead(text, None if key is None else record[key], record)
 
@@ -330,7 +378,7 @@ def told_target(
     whole = [isinstance(gold, int) or str(gold).strip().lstrip("+-").isdigit() for gold, _ in golds]
     if numbers and None not in numbers and not all(whole):
         return Target.REGRESSION, Note("target", "target regression: the gold is numbers, not all of them whole")
-    n_labels = len({str(gold) for gold, _ in golds})
+    n_labels = len({str(gold).strip() if separated else str(gold) for gold, _ in golds})
     return Target.SINGLE, Note("target", f"target single-label: {n_labels} label{'s' * (n_labels != 1)}")
 
 
@@ -349,9 +397,11 @@ def _refuse_decimal_commas(golds: Sequence[tuple[Any, Text]], separated: bool) -
 def _number(gold: Any, from_text: bool) -> float | None:
     if isinstance(gold, bool) or not (isinstance(gold, int | float) or (from_text and isinstance(gold, str))):
         return None
+    if isinstance(gold, str) and "_" in gold:  # a number to Python, and the name of a class to people: 1_2
+        return None
     try:
         return float(gold)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

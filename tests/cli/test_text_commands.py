@@ -260,7 +260,7 @@ def test_a_closed_stdout_is_said_in_one_line(data: Path, model: Path, command: s
     done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
-        "lookright: error: standard output is closed, so that the result has no place; give --out FILE, or open it"
+        "lookright: error: standard output is closed, and the result has no other place: send it to a file or a pipe"
     )
 
 

@@ -112,7 +112,7 @@ class _Closed(io.TextIOBase):
     """In the place of a standard output that whoever started us has closed."""
 
     def write(self, text: str) -> int:
-        raise OutputError("standard output is closed, so that the result has no place; give --out FILE, or open it")
+        raise OutputError("standard output is closed, and the result has no other place: send it to a file or a pipe")
 
 
 def _replace_closed_streams() -> None:

@@ -33,7 +33,6 @@ _PACKED: Final = {
     b"\xfd7zXZ\0": "xz",
     b"BZh91AY&SY": "bzip2",
     b"PK\x03\x04": "zip",
-    b"PAR1": "parquet",
 }
 """How files begin that are packed otherwise."""
 _SNIFFED_BYTES: Final = 65536

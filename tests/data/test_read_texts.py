@@ -284,6 +284,21 @@ def test_tables_in_memory(tmp_path: Path) -> None:
         texts_of_table(named.assign(topic=["yes", float("nan")]), columns=columns)
 
 
+def test_what_is_no_table_or_a_strange_one() -> None:
+    datasets = pytest.importorskip("datasets")
+    pyarrow = pytest.importorskip("pyarrow")
+    table = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"], "features": [1, 2]})
+    frame = table.to_pandas()  # frame.features is a column
+    assert [text.labels for text in texts_of_table(frame)] == [text.labels for text in texts_of_table(table)]
+    assert len(texts_of_table(table.to_iterable_dataset())) == 2
+    with pytest.raises(DataError, match="the DatasetDict: several splits, train, test: give one of them"):
+        texts_of_table(datasets.DatasetDict(train=table, test=table))
+    with pytest.raises(DataError, match="the IterableDataset: a stream that does not know its columns"):
+        texts_of_table(datasets.IterableDataset.from_generator(lambda: iter(table)))
+    with pytest.raises(DataError, match="the Table: expected a data frame of pandas"):
+        texts_of_table(pyarrow.Table.from_pandas(frame))
+
+
 def test_holding_out_goes_by_content() -> None:
     texts = tuple(Text(f"text {index % 50}", labels=("a",)) for index in range(100))
     train, dev = hold_out_texts(TextDataset(texts, Target.SINGLE), 0.2)

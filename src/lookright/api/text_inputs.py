@@ -71,7 +71,7 @@ def _plain(gold: Any) -> Any:
 
 def _is_table(data: Any) -> bool:
     """Whether this is a `datasets.Dataset` or a data frame of pandas; neither is imported for that."""
-    return hasattr(data, "column_names") or (hasattr(data, "columns") and hasattr(data, "to_dict"))
+    return hasattr(data, "column_names") or hasattr(data, "columns")
 
 
 def reading_options(recipe: Recipe) -> dict[str, Any]:

@@ -105,10 +105,18 @@ def texts_of_table(
     """
     columns = columns or TextColumns()
     name = f"the {type(table).__name__}"
-    names = [str(column) for column in (table.column_names if hasattr(table, "column_names") else table.columns)]
+    frame = hasattr(table, "columns")  # a `datasets.Dataset` has none; a column of a frame may be called "features"
+    if frame and not hasattr(table, "iloc"):
+        raise DataError("expected a data frame of pandas: most others have to_pandas()", path=name)
+    found = table.columns if frame else table.column_names
+    if found is None:
+        raise DataError("a stream that does not know its columns: give datasets.Dataset.from_list(list(it))", path=name)
+    if isinstance(found, dict):
+        raise DataError(f"several splits, {', '.join(found)}: give one of them", path=name)
+    names = [str(column) for column in found]
     _check_columns(names, columns, name, None)
     key = _label_key(names, columns, name, None)
-    if hasattr(table, "features"):
+    if not frame:
         records = _hub_records(table, key, name)
     else:
         rows = enumerate(table.to_dict("records"), start=1)

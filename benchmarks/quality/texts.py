@@ -10,9 +10,10 @@
 every system, and chooses checkpoint, regularisation, plan and pooling. Test is only scored.
 
 Every finished run is a row of the file and is not run again, as long as data, seed and settings are the same; a process
-that is stopped goes on where it was. On one slow core a run of ours takes two to four minutes, so that 3 sets x 3 plans
-x 4 poolings x 3 seeds take about five hours; the peers take a quarter of an hour together. spaCy and scikit-learn must
-be installed (benchmarks/quality/requirements.txt), or be left out (`--systems ours`).
+that is stopped goes on where it was. On one slow core a run of ours takes about four minutes, so that 3 sets x 3 plans
+x 4 poolings x 3 seeds take seven hours of it; a run of spaCy takes 1 to 15 minutes. Where runs are kept, as in
+benchmarks/results/texts, `--table` needs no run. To run them, spaCy and scikit-learn must be installed
+(benchmarks/quality/requirements.txt), or be left out (`--systems ours`).
 """
 
 from __future__ import annotations
@@ -202,6 +203,7 @@ class Result:
         dev, test, macro_f1: means over seeds, times 100.
         deviation: of test over seeds; None for one seed.
         right: (n_texts,) the share of the seeds that are right about each test text.
+        wrong: (n_seeds, n_texts) the label given where it is wrong, "" where it is right.
         seeds: which.
         train_seconds: mean over seeds.
     """
@@ -213,6 +215,7 @@ class Result:
     macro_f1: float
     deviation: float | None
     right: np.ndarray[Any, np.dtype[np.float64]]
+    wrong: np.ndarray[Any, np.dtype[np.str_]]
     seeds: tuple[int, ...]
     train_seconds: float
 
@@ -230,7 +233,8 @@ def results_on(split: Split, rows: Sequence[dict[str, Any]], runs: Runs) -> list
         by_name.setdefault(name_of(row), []).append(row)
     found = []
     for name, own in by_name.items():
-        scores = [score(gold, [labels[0] for labels in runs.tags(row)]) for row in own]
+        given = [[labels[0] for labels in runs.tags(row)] for row in own]
+        scores = [score(gold, labels) for labels in given]
         tests = [100 * one.accuracy for one in scores]
         found.append(
             Result(
@@ -241,6 +245,7 @@ def results_on(split: Split, rows: Sequence[dict[str, Any]], runs: Runs) -> list
                 macro_f1=float(np.mean([100 * one.macro_f1 for one in scores])),
                 deviation=float(np.std(tests, ddof=1)) if len(tests) > 1 else None,
                 right=np.mean([one.counts[:, 2] for one in scores], axis=0),
+                wrong=np.where(np.array(given) == np.array(gold), "", np.array(given)),
                 seeds=tuple(sorted(row["seed"] for row in own)),
                 train_seconds=float(np.mean([row["train_seconds"] for row in own])),
             )
@@ -323,11 +328,17 @@ def lines_of(results: Sequence[Result], name: str, *, as_markdown: bool) -> list
 
 
 def shared_errors(one: Result, other: Result) -> str:
-    """How many texts two systems get wrong, and how many both do: what they agree on is hard, or its gold is wrong."""
-    wrong, others = 1 - one.right, 1 - other.right
+    """How many texts two systems get wrong, how many both do, and how often they say the same then.
+
+    What both get wrong is hard, or its gold is wrong; where they also agree, the latter is likelier.
+    """
+    mine, theirs = one.wrong[:, None], other.wrong[None]  # every seed of one beside every seed of the other
+    both = (mine != "") & (theirs != "")
+    counts = [(a != "").sum(-1).mean() for a in (mine, theirs)]
+    same = (both & (mine == theirs)).sum(-1).mean()
     return (
-        f"wrong, of {len(wrong)} texts (means over seeds): {one.name} {wrong.sum():.0f}, {other.name} "
-        f"{others.sum():.0f}, both {(wrong * others).sum():.0f}"
+        f"wrong, of {len(one.right)} texts (means over seeds): {one.name} {counts[0]:.0f}, {other.name} "
+        f"{counts[1]:.0f}, both {both.sum(-1).mean():.0f}, of these {same:.0f} with the same wrong label"
     )
 
 

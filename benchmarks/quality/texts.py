@@ -50,6 +50,8 @@ SETS: Final = {
 """Name -> folder, and what its files' names end in."""
 PLANS: Final = ("0000", "0011", "1111")
 POOLINGS: Final = ("last", "mean", "max", "attention")
+AS_IT_COMES: Final = ("0011", "mean")
+"""Plan and pooling of the bundled base where nobody says."""
 SYSTEMS: Final = ("ours", *text_peers.PEERS)
 SAMPLES: Final = 10_000
 
@@ -274,6 +276,14 @@ def chosen(results: Sequence[Result]) -> tuple[Result | None, Result | None]:
     return best, max(peers, key=lambda one: one.test) if peers else None
 
 
+def pairs_of(results: Sequence[Result]) -> list[tuple[str, Result, Result]]:
+    """Ours as dev chooses it, and as it comes, each beside the best peer; what is not measured is left out."""
+    ours, peer = chosen(results)
+    default = next((one for one in results if one.choice == AS_IT_COMES), None)
+    both = (("chosen on dev", ours), ("as it comes", default))
+    return [(how, one, peer) for how, one in both if one is not None and peer is not None]
+
+
 def section(name: str, rows: Sequence[Sequence[str]], *, as_markdown: bool) -> list[str]:
     """The lines of a table with its title, the head first."""
     return [f"### {name}" if as_markdown else name, "", (markdown if as_markdown else plain_text)(rows), ""]
@@ -319,11 +329,10 @@ def lines_of(results: Sequence[Result], name: str, *, as_markdown: bool) -> list
         for one in sorted(results, key=lambda one: -one.dev)
     ]
     lines = section(name, [head, *rows], as_markdown=as_markdown)
-    ours, peer = chosen(results)
-    if ours and peer:
-        points, low, high = difference(ours, peer)
-        lines += [f"{ours.name} (chosen on dev) minus {peer.name}: {points:+.2f} [{low:+.2f}, {high:+.2f}]"]
-        lines += [shared_errors(ours, peer), ""]
+    for how, one, peer in pairs_of(results):
+        points, low, high = difference(one, peer)
+        lines += [f"{one.name} ({how}) minus {peer.name}: {points:+.2f} [{low:+.2f}, {high:+.2f}]"]
+        lines += [shared_errors(one, peer), ""]
     return lines
 
 
@@ -349,11 +358,11 @@ def record_all(name: str, results: Sequence[Result]) -> None:
         goal = round(peer.test, 2) if one is ours and peer else None
         unit = "100 x accuracy, test, mean over seeds"
         record("quality", f"{name}: {one.name}", round(one.test, 2), unit, goal=goal, seeds=one.seeds)
-    if ours and peer:
-        points, low, high = difference(ours, peer)
+    for how, one, other in pairs_of(results):
+        points, low, high = difference(one, other)
         value = f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"
-        what = f"{name}: {ours.name}, chosen on dev, minus {peer.name}"
-        record("quality", what, value, "points, 95 % paired bootstrap interval", goal="> 0", seeds=ours.seeds)
+        what = f"{name}: {one.name}, {how}, minus {other.name}"
+        record("quality", what, value, "points, 95 % paired bootstrap interval", goal="> 0", seeds=one.seeds)
 
 
 def arguments() -> argparse.Namespace:

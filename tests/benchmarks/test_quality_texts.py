@@ -42,6 +42,9 @@ def test_dev_chooses_ours_and_test_the_peer(results: list[bench.Result]) -> None
     points, low, high = bench.difference(ours, peer)
     assert points == 12.5
     assert low <= points <= high
+    pairs = [(how, one.name, other.name) for how, one, other in bench.pairs_of(results)]
+    assert pairs == [(how, ours.name, peer.name) for how in ("chosen on dev", "as it comes")]
+    assert not bench.pairs_of([one for one in results if one.ours])
 
 
 def test_shared_errors_are_counted_over_all_pairs_of_seeds(results: list[bench.Result]) -> None:

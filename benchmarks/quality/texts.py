@@ -277,11 +277,11 @@ def chosen(results: Sequence[Result]) -> tuple[Result | None, Result | None]:
 
 
 def pairs_of(results: Sequence[Result]) -> list[tuple[str, Result, Result]]:
-    """Ours as dev chooses it, and as it comes, each beside the best peer; what is not measured is left out."""
-    ours, peer = chosen(results)
+    """Ours as dev chooses it, and as it comes, each beside every peer, the best first."""
+    peers = sorted((one for one in results if not one.ours), key=lambda one: -one.test)
     default = next((one for one in results if one.choice == AS_IT_COMES), None)
-    both = (("chosen on dev", ours), ("as it comes", default))
-    return [(how, one, peer) for how, one in both if one is not None and peer is not None]
+    both = (("chosen on dev", chosen(results)[0]), ("as it comes", default))
+    return [(how, one, peer) for how, one in both if one is not None for peer in peers]
 
 
 def section(name: str, rows: Sequence[Sequence[str]], *, as_markdown: bool) -> list[str]:

@@ -17,7 +17,7 @@ import weakref
 from typing import Final, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 LARGEST: Final = 127
 ROOM: Final = 1 + 2**-7
@@ -62,7 +62,7 @@ def why_no_int8() -> str | None:
     return None
 
 
-@torch.library.custom_op(f"{__name__.partition('.')[0]}::int8_products", mutates_args=())
+@library.custom_op("lookright::int8_products", mutates_args=())
 def int8_products(rounded: Tensor, handle: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
     """Rows of 8-bit numbers times a packed matrix, times the matrix's scales.
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -204,7 +204,6 @@ class Result:
         choice: plan and pooling, of ours; None for a peer.
         dev, test, macro_f1: means over seeds, times 100.
         deviation: of test over seeds; None for one seed.
-        right: (n_texts,) the share of the seeds that are right about each test text.
         wrong: (n_seeds, n_texts) the label given where it is wrong, "" where it is right.
         seeds: which.
         train_seconds: mean over seeds.
@@ -216,7 +215,6 @@ class Result:
     test: float
     macro_f1: float
     deviation: float | None
-    right: np.ndarray[Any, np.dtype[np.float64]]
     wrong: np.ndarray[Any, np.dtype[np.str_]]
     seeds: tuple[int, ...]
     train_seconds: float
@@ -225,6 +223,21 @@ class Result:
     def ours(self) -> bool:
         """Whether it is ours."""
         return self.choice is not None
+
+    @property
+    def right(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """(n_texts,) the share of the seeds that are right about each test text."""
+        found: np.ndarray[Any, np.dtype[np.float64]] = np.mean(self.wrong == "", axis=0)
+        return found
+
+
+class Gap(NamedTuple):
+    """Ours, and how it was chosen, beside a peer; the points of accuracy between them, with their interval."""
+
+    how: str
+    ours: Result
+    peer: Result
+    points: str
 
 
 def results_on(split: Split, rows: Sequence[dict[str, Any]], runs: Runs) -> list[Result]:
@@ -246,7 +259,6 @@ def results_on(split: Split, rows: Sequence[dict[str, Any]], runs: Runs) -> list
                 test=float(np.mean(tests)),
                 macro_f1=float(np.mean([100 * one.macro_f1 for one in scores])),
                 deviation=float(np.std(tests, ddof=1)) if len(tests) > 1 else None,
-                right=np.mean([one.counts[:, 2] for one in scores], axis=0),
                 wrong=np.where(np.array(given) == np.array(gold), "", np.array(given)),
                 seeds=tuple(sorted(row["seed"] for row in own)),
                 train_seconds=float(np.mean([row["train_seconds"] for row in own])),
@@ -284,6 +296,15 @@ def pairs_of(results: Sequence[Result]) -> list[tuple[str, Result, Result]]:
     return [(how, one, peer) for how, one in both if one is not None for peer in peers]
 
 
+def gaps_of(results: Sequence[Result]) -> list[Gap]:
+    """The `pairs_of` the systems, each with its difference in words."""
+    found = []
+    for how, one, peer in pairs_of(results):
+        points, low, high = difference(one, peer)
+        found.append(Gap(how, one, peer, f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"))
+    return found
+
+
 def section(name: str, rows: Sequence[Sequence[str]], *, as_markdown: bool) -> list[str]:
     """The lines of a table with its title, the head first."""
     return [f"### {name}" if as_markdown else name, "", (markdown if as_markdown else plain_text)(rows), ""]
@@ -314,8 +335,8 @@ def pooling_lines(by_set: dict[str, list[Result]], *, as_markdown: bool) -> list
     return section(f"mean over {', '.join(by_set)}", rows, as_markdown=as_markdown)
 
 
-def lines_of(results: Sequence[Result], name: str, *, as_markdown: bool) -> list[str]:
-    """A table of one set, best on dev first, and what is between ours and the best peer."""
+def lines_of(results: Sequence[Result], gaps: Sequence[Gap], name: str, *, as_markdown: bool) -> list[str]:
+    """A table of one set, best on dev first, and what is between ours and the peers."""
     head = ["system", "dev", "test accuracy", "macro F1", "seeds", "train s"]
     rows = [
         [
@@ -329,10 +350,8 @@ def lines_of(results: Sequence[Result], name: str, *, as_markdown: bool) -> list
         for one in sorted(results, key=lambda one: -one.dev)
     ]
     lines = section(name, [head, *rows], as_markdown=as_markdown)
-    for how, one, peer in pairs_of(results):
-        points, low, high = difference(one, peer)
-        lines += [f"{one.name} ({how}) minus {peer.name}: {points:+.2f} [{low:+.2f}, {high:+.2f}]"]
-        lines += [shared_errors(one, peer), ""]
+    for how, one, peer, points in gaps:
+        lines += [f"{one.name} ({how}) minus {peer.name}: {points}", shared_errors(one, peer), ""]
     return lines
 
 
@@ -351,18 +370,16 @@ def shared_errors(one: Result, other: Result) -> str:
     )
 
 
-def record_all(name: str, results: Sequence[Result]) -> None:
-    """Keep the means and the difference."""
+def record_all(name: str, results: Sequence[Result], gaps: Sequence[Gap]) -> None:
+    """Keep the means and the differences."""
     ours, peer = chosen(results)
     for one in results:
         goal = round(peer.test, 2) if one is ours and peer else None
         unit = "100 x accuracy, test, mean over seeds"
         record("quality", f"{name}: {one.name}", round(one.test, 2), unit, goal=goal, seeds=one.seeds)
-    for how, one, other in pairs_of(results):
-        points, low, high = difference(one, other)
-        value = f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"
+    for how, one, other, points in gaps:
         what = f"{name}: {one.name}, {how}, minus {other.name}"
-        record("quality", what, value, "points, 95 % paired bootstrap interval", goal="> 0", seeds=one.seeds)
+        record("quality", what, points, "points, 95 % paired bootstrap interval", goal="> 0", seeds=one.seeds)
 
 
 def arguments() -> argparse.Namespace:
@@ -405,9 +422,10 @@ def main() -> None:
         of_set = [row for row in rows if row["set"] == name and row["data"] == split.fingerprint]
         asked = [row for row in of_set if row["system"] in args.systems and row["seed"] in args.seeds]
         results = found[name] = results_on(split, asked, runs)
-        print("\n".join(lines_of(results, name, as_markdown=args.markdown)))
+        gaps = gaps_of(results)
+        print("\n".join(lines_of(results, gaps, name, as_markdown=args.markdown)))
         if args.record:
-            record_all(name, results)
+            record_all(name, results, gaps)
     print("\n".join(pooling_lines(found, as_markdown=args.markdown)))
 
 
